@@ -1,0 +1,129 @@
+# The front door: `make help` lists the targets, `make` builds bin/runw.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+GO        ?= go
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+BUILD     := $(CURDIR)/build
+BIN       := bin/runw
+
+VERSION   ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo 0.1.0-dev)
+GITCOMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+
+# seccomp: link libseccomp; netgo, osusergo: a static glibc must not call NSS;
+# urfave_cli_no_docs: a package init of 1 ms that only man-page generation needs.
+TAGS      := seccomp netgo osusergo urfave_cli_no_docs
+# -buildmode=exe: a PIE pays its relocations at each start, as private memory of each container.
+GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -w -linkmode external -extldflags "-static" \
+             -X main.version=$(VERSION) -X main.gitCommit=$(GITCOMMIT)'
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI  := $(BUILD)/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+FUZZTIME  ?= 10s
+TESTFLAGS ?=
+# The packages that are tested in-process; integration/ drives the built binary.
+UNIT      := ./cmd/... ./pkg/...
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+##@ build
+
+.PHONY: build
+build: ## build the static bin/runw (default)
+	@.ci/deps build
+	CGO_ENABLED=1 $(GOBUILD) -o $(BIN) ./cmd/runw
+	@.ci/static $(BIN) 'Advanced Micro Devices X86-64|AArch64'
+
+.PHONY: build-arm64
+build-arm64: ## cross-compile the static bin/runw-arm64
+	@.ci/deps arm64
+	@.ci/sysroot-arm64 $(BUILD)/sysroot-arm64
+	CGO_ENABLED=1 GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
+	PKG_CONFIG_SYSROOT_DIR=$(BUILD)/sysroot-arm64 \
+	PKG_CONFIG_LIBDIR=$(BUILD)/sysroot-arm64/usr/lib/aarch64-linux-gnu/pkgconfig \
+	$(GOBUILD) -o $(BIN)-arm64 ./cmd/runw
+	@.ci/static $(BIN)-arm64 AArch64
+
+.PHONY: install
+install: build ## install runw below $(DESTDIR)$(PREFIX)/sbin
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/runw
+
+.PHONY: deps
+deps: ## install every Debian package that building and testing needs
+	@.ci/deps build arm64 test
+
+.PHONY: clean
+clean: ## remove what the build and the tests made
+	rm -rf --one-file-system bin build
+
+##@ test
+
+.PHONY: test
+test: unit integration integration-native ## run every test (installs what is missing)
+
+.PHONY: unit
+unit: ## run the packages' tests under the race detector
+	@.ci/deps test
+	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
+
+.PHONY: integration
+integration: build ## drive bin/runw with real bundles
+	@.ci/deps test
+	$(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./integration/...
+
+.PHONY: integration-native
+integration-native: ## run the native rows on Debian's runc and crun: they test the tests
+	@.ci/deps test
+	RUNTIME=runc $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./integration
+	RUNTIME=crun $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./integration
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@.ci/deps build
+	@grep -rlE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg integration | sort | while read -r file; do \
+	  sed -nE 's/^func (Fuzz[A-Za-z0-9_]+)\(.*/\1/p' "$$file" | while read -r target; do \
+	    echo "== $$(dirname "$$file") $$target"; \
+	    $(GO) test -tags "$(TAGS)" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: build ## measure start-up, memory and host calls beside runc and crun
+	@.ci/deps test
+	$(GO) run ./integration/bench $(BENCHFLAGS)
+
+.PHONY: demo
+demo: ## run a Wasm module and a busybox shell from OCI bundles
+	@.ci/deps build demo
+	@$(MAKE) --no-print-directory build
+	@$(GO) run ./integration/demo
+
+##@ care
+
+.PHONY: fmt
+fmt: ## format the Go files
+	gofmt -s -w cmd pkg integration
+
+.PHONY: lint
+lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint and go.mod
+	@.ci/deps build
+	@out="$$(gofmt -s -l cmd pkg integration)"; test -z "$$out" || { echo "gofmt -s: $$out"; exit 1; }
+	$(GO) vet -tags "$(TAGS)" ./...
+	$(GO) mod tidy -diff
+	$(GOLANGCI) run ./...
+
+# Built from the module proxy's source, so that the version is this one on every machine.
+$(GOLANGCI):
+	@mkdir -p $(@D)
+	GOFLAGS= GOBIN=$(@D)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(@D)/new/golangci-lint $@
+
+.PHONY: tidy
+tidy: ## bring go.mod and go.sum up to date
+	$(GO) mod tidy
