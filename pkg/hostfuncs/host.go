@@ -3,19 +3,24 @@ package hostfuncs
 import (
 	"errors"
 	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
+	"golang.org/x/sys/unix"
 )
 
-// Config says what one guest is given. Descriptors are taken over by the Host,
-// which closes them with its table.
+// Config says what one guest is given.
 type Config struct {
 	// Args are argv; Args[0] is the program's name.
 	Args []string
 	// Env is the guest's environment, "KEY=value" each.
 	Env []string
 	// Stdio are the descriptors behind the guest's fds 0, 1 and 2; -1 leaves a
-	// number unused.
+	// number unused. A guest may close them, so whoever still wants to write
+	// to its own stderr hands over a duplicate.
 	Stdio [3]int
 	// Inherited are descriptors that appear in the guest from fd 3 on, in this
 	// order: listening sockets first ($LISTEN_FDS), then --preserve-fds.
@@ -26,6 +31,8 @@ type Config struct {
 	// MaxFDs bounds the guest's descriptor table; 0 means the process's
 	// RLIMIT_NOFILE.
 	MaxFDs int
+	// Trace, if not nil, gets one line per call of the guest.
+	Trace io.Writer
 }
 
 // Preopen is one directory the guest may start a path from.
@@ -41,13 +48,94 @@ type Preopen struct {
 // Host answers the calls of one guest. It is not safe for concurrent use: a
 // guest has one thread.
 type Host struct {
-	args, env [][]byte
+	args, env stringList
 	files     table
+	clock     clock
+	poll      poller
+	sock      message
+	trace     io.Writer
+	// raise sends a stop signal to this process; a fuzz target that stopped
+	// itself would hang.
+	raise func(unix.Signal) error
 }
 
 // ErrUnknownImport is what Check and Link wrap when a module asks for a
 // function that nothing here offers, or asks for it with another type.
 var ErrUnknownImport = errors.New("unknown import")
+
+// New builds the guest's world. The descriptors of c belong to the Host from
+// then on and Close closes them; if New fails they stay the caller's.
+func New(c Config) (_ *Host, retErr error) {
+	h := &Host{trace: c.Trace, poll: poller{timer: -1}, raise: raiseSelf}
+	var err error
+	if h.args, err = newStringList(c.Args); err != nil {
+		return nil, fmt.Errorf("args: %w", err)
+	}
+	if h.env, err = newStringList(c.Env); err != nil {
+		return nil, fmt.Errorf("env: %w", err)
+	}
+	if h.files.max, err = maxFDs(c.MaxFDs); err != nil {
+		return nil, err
+	}
+	if n := len(c.Stdio) + len(c.Inherited) + len(c.Preopens); n > h.files.max {
+		return nil, fmt.Errorf("%d descriptors for a table of %d: %w", n, h.files.max, unix.EMFILE)
+	}
+	h.clock = newClock(time.Now())
+	for _, fds := range [...][]int{c.Stdio[:], c.Inherited} {
+		for _, fd := range fds {
+			var e *entry
+			if fd >= 0 {
+				if e, err = newEntry(fd, true); err != nil {
+					return nil, fmt.Errorf("guest fd %d: %w", len(h.files.entries), err)
+				}
+			}
+			h.files.entries = append(h.files.entries, e)
+		}
+	}
+	given := len(h.files.entries)
+	defer func() {
+		if retErr != nil {
+			h.files.entries = h.files.entries[given:]
+			_ = h.Close()
+		}
+	}()
+	for _, p := range c.Preopens {
+		e, err := openPreopen(p)
+		if err != nil {
+			return nil, fmt.Errorf("preopen %q: %w", p.Name, err)
+		}
+		h.files.entries = append(h.files.entries, e)
+	}
+	return h, nil
+}
+
+// maxFDs settles Config.MaxFDs.
+func maxFDs(n int) (int, error) {
+	if n != 0 {
+		return n, nil
+	}
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, fmt.Errorf("rlimit nofile: %w", err)
+	}
+	return int(min(lim.Cur, math.MaxInt32)), nil
+}
+
+// Close gives back every descriptor of the guest. It reports the first failure
+// and goes on.
+func (h *Host) Close() error {
+	var first error
+	for fd, e := range h.files.entries {
+		if e == nil {
+			continue
+		}
+		if errno := h.files.close(uint32(fd)); errno != errnoSuccess && first == nil {
+			first = fmt.Errorf("guest fd %d: %s", fd, errno)
+		}
+	}
+	h.poll.close()
+	return first
+}
 
 // function is one host function as the family files (fs.go, clock.go, …)
 // declare it: params and results spell the signature with one letter a value,
@@ -56,27 +144,50 @@ var ErrUnknownImport = errors.New("unknown import")
 type function struct {
 	module, name    string
 	params, results string
-	call            func(h *Host, mem abi.Memory, p []uint64) Errno
-	end             func(h *Host, mem abi.Memory, p []uint64) error
+	// names are the parameters as a trace shows them; see trace.go.
+	names string
+	call  func(h *Host, mem abi.Memory, p []uint64) Errno
+	end   func(h *Host, mem abi.Memory, p []uint64) error
 }
 
 func (f *function) signature() abi.Signature {
 	return abi.Signature{Params: valueTypes(f.params), Results: valueTypes(f.results)}
 }
 
-func valueTypes(letters string) []abi.ValueType {
-	var vs []abi.ValueType
-	for _, l := range letters {
-		switch l {
-		case 'i':
-			vs = append(vs, abi.I32)
-		case 'I':
-			vs = append(vs, abi.I64)
-		default:
-			panic("hostfuncs: signature letter " + string(l))
+// fits is signature().Equal(sig) without building the signature: a start
+// compares every import of the module.
+func (f *function) fits(sig abi.Signature) bool {
+	return sameTypes(f.params, sig.Params) && sameTypes(f.results, sig.Results)
+}
+
+func sameTypes(letters string, types []abi.ValueType) bool {
+	if len(letters) != len(types) {
+		return false
+	}
+	for i, t := range types {
+		if valueType(letters[i]) != t {
+			return false
 		}
 	}
-	return vs
+	return true
+}
+
+func valueTypes(letters string) []abi.ValueType {
+	types := make([]abi.ValueType, len(letters))
+	for i := range types {
+		types[i] = valueType(letters[i])
+	}
+	return types
+}
+
+func valueType(letter byte) abi.ValueType {
+	switch letter {
+	case 'i':
+		return abi.I32
+	case 'I':
+		return abi.I64
+	}
+	panic("hostfuncs: signature letter " + string(letter))
 }
 
 // Check reports the first import that Link would refuse, without needing a
@@ -98,7 +209,11 @@ func (h *Host) Link(imports []abi.Import) ([]abi.Func, error) {
 		if err != nil {
 			return nil, err
 		}
-		funcs[i] = abi.Func{Import: imports[i], Call: h.bind(f)}
+		call := h.bind(f)
+		if h.trace != nil {
+			call = traced(h.trace, f, call)
+		}
+		funcs[i] = abi.Func{Import: imports[i], Call: call}
 	}
 	return funcs, nil
 }
@@ -119,19 +234,36 @@ func (h *Host) bind(f *function) func(abi.Memory, []uint64) error {
 // share one name and differ in type only, so each import is matched by itself.
 func find(im *abi.Import) (*function, error) {
 	var other *function
-	for i := range functions {
-		f := &functions[i]
-		if f.module != im.Module || f.name != im.Name {
-			continue
+	for _, family := range families {
+		for i := range family {
+			f := &family[i]
+			// The name first: it tells functions apart, mostly by its
+			// length, and the module does not.
+			if f.name != im.Name || f.module != im.Module {
+				continue
+			}
+			if f.fits(im.Sig) {
+				return f, nil
+			}
+			other = f
 		}
-		if f.signature().Equal(im.Sig) {
-			return f, nil
-		}
-		other = f
 	}
-	if other != nil {
-		return nil, fmt.Errorf("%w: %s.%s has type %s, not %s", ErrUnknownImport,
+	return nil, unknown(im, other)
+}
+
+// unknown words the refusal of an import; other is a function of that name
+// with another type, or nil.
+func unknown(im *abi.Import, other *function) error {
+	switch {
+	case other != nil:
+		return fmt.Errorf("%w: %s.%s has type %s, not %s", ErrUnknownImport,
 			im.Module, im.Name, other.signature(), im.Sig)
+	case im.Module == snapshot0:
+		return fmt.Errorf("%w: %s.%s %s: WASI snapshot 0 is not supported, build the module for %s",
+			ErrUnknownImport, im.Module, im.Name, im.Sig, preview1)
+	case strings.HasPrefix(im.Module, "wasi:"):
+		return fmt.Errorf("%w: %s.%s %s: a component's import in a core module",
+			ErrUnknownImport, im.Module, im.Name, im.Sig)
 	}
-	return nil, fmt.Errorf("%w: %s.%s %s", ErrUnknownImport, im.Module, im.Name, im.Sig)
+	return fmt.Errorf("%w: %s.%s %s", ErrUnknownImport, im.Module, im.Name, im.Sig)
 }

@@ -1,0 +1,3 @@
+package hostfuncs
+
+var fsFunctions = []function{}
