@@ -1,0 +1,21 @@
+// Package sandbox creates, starts, signals and removes containers. It is the
+// only package that imports libcontainer: everything config.json can say about
+// a Linux sandbox is libcontainer's work, for a Wasm container as for a native
+// one. What this package adds is the program libcontainer executes at the end.
+//
+//	runw create                  runw init (libcontainer)         same pid
+//	──────────────────────       ─────────────────────────        ───────────────────────
+//	Runtime.Create               namespaces, mounts, cgroup,      native: the user's program
+//	  └ Guest? handoff memfd ──▶ user, caps, seccomp; waits  ──▶  Wasm:   /proc/self/exe engine
+//	                             on exec.fifo                             └ ReadHandoff
+//	Runtime.Start ─────────────▶ (opens the fifo)
+//
+// A Wasm container's init ends in an execve of runw itself, which inside
+// `runw init` is libcontainer's sealed copy of the binary. The engine gets an
+// empty environment and finds what it has to run in the handoff.
+//
+// Where does my code go? Here, if it needs a container's process, cgroup,
+// namespace, terminal or state directory. What counts as Wasm is pkg/oci's
+// business, how a module is compiled and run pkg/aot's, what it may import
+// pkg/hostfuncs'.
+package sandbox

@@ -1,0 +1,98 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer"
+)
+
+// Guest is a Wasm module to be run in place of the native program that
+// process.args would name.
+type Guest struct {
+	// Engine, Entry, Preopens and Trace go into the handoff as they are.
+	Engine   string
+	Entry    string
+	Preopens []Preopen
+	Trace    bool
+	// MemoryLimit is linux.resources.memory.limit in bytes, 0 for none.
+	MemoryLimit uint64
+	// Module is the module's file, read-only; Artifact its native code, or nil.
+	// Both stay the caller's to close.
+	Module, Artifact *os.File
+}
+
+// enginePath is what libcontainer's init executes for a Wasm container: inside
+// `runw init`, /proc/self/exe is the sealed copy of runw (exeseal), and it can
+// be executed in a root filesystem that holds nothing but the module.
+const enginePath = "/proc/self/exe"
+
+// EngineCommand is the argument that makes runw the engine process; the number
+// of the handoff's descriptor follows.
+const EngineCommand = "engine"
+
+// install turns p, still the process that config.json asks for, into the
+// engine process. p.ExtraFiles are the guest's inherited descriptors.
+// The caller closes the returned file once the process has been started.
+func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
+	env, err := guestEnv(p.Env)
+	if err != nil {
+		return nil, err
+	}
+	inherited := len(p.ExtraFiles)
+	handoff, err := handoffFile(&Handoff{
+		ID:          id,
+		Engine:      g.Engine,
+		Args:        p.Args,
+		Env:         env,
+		Preopens:    g.Preopens,
+		Entry:       g.Entry,
+		Inherited:   inherited,
+		Artifact:    g.Artifact != nil,
+		MemoryLimit: g.MemoryLimit,
+		Trace:       g.Trace,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.ExtraFiles = append(p.ExtraFiles, handoff, g.Module)
+	if g.Artifact != nil {
+		p.ExtraFiles = append(p.ExtraFiles, g.Artifact)
+	}
+	// The guest's own arguments follow only so that ps and top show them.
+	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, p.Args...)
+	// Nothing of the guest's environment: a Go program reads GODEBUG, and one
+	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE.
+	p.Env = nil
+	return handoff, nil
+}
+
+// guestEnv does for the guest what libcontainer does for a native program: the
+// last of several values wins, and a malformed variable is an error (with
+// libcontainer's texts).
+func guestEnv(env []string) ([]string, error) {
+	last := make(map[string]int, len(env))
+	for i, kv := range env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("process.env[%d]: invalid environment variable: missing '='", i)
+		case key == "":
+			return nil, fmt.Errorf("process.env[%d]: invalid environment variable: name cannot be empty", i)
+		case strings.IndexByte(kv, 0) >= 0:
+			return nil, fmt.Errorf("process.env[%d]: invalid environment variable %q: contains nul byte (\\x00)", i, key)
+		}
+		last[key] = i
+	}
+	out := make([]string, 0, len(last))
+	for i, kv := range env {
+		key, value, _ := strings.Cut(kv, "=")
+		if last[key] != i || key == "HOME" && value == "" {
+			continue // an empty HOME is looked up in the container's passwd
+		}
+		out = append(out, kv)
+	}
+	return out, nil
+}

@@ -1,0 +1,13 @@
+package sandbox
+
+import (
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // joins namespaces in C, before Go has threads
+)
+
+// Init is the container's first process until it executes its program. It must
+// be called before anything else when runw is started as "runw init", and does
+// not return.
+func Init() {
+	libcontainer.Init()
+}
