@@ -1,0 +1,131 @@
+// Package guests builds the Wasm programs that the tests, the benchmark and the demo run.
+//
+//	guests/c/probe.c        clang --target=wasm32-wasi
+//	guests/go/NAME/         GOOS=wasip1 GOARCH=wasm go build
+//	guests/rust/probe.rs    rustc --target wasm32-wasi
+//	guests/wat/NAME.wat     wat2wasm
+//
+// A new guest goes into its language's folder; nothing has to be registered.
+package guests
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Root returns the module's root directory, at or above the working directory.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("no go.mod at or above the working directory")
+		}
+	}
+}
+
+// Build compiles the guest LANGUAGE/NAME, such as "c/probe", and returns the module's path.
+// Modules are kept in build/guests under a digest of source, command and compiler.
+func Build(name string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	lang, base, ok := strings.Cut(name, "/")
+	if !ok {
+		return "", fmt.Errorf("guest %q: want LANGUAGE/NAME", name)
+	}
+	source := filepath.Join(root, "integration", "guests", lang, base)
+	var cmd *exec.Cmd
+	switch lang {
+	case "c":
+		source += ".c"
+		cmd = exec.Command("clang", "--target=wasm32-wasi", "-O2", "-Wall", "-Werror", source)
+	case "go":
+		cmd = exec.Command("go", "build", "-trimpath", "-ldflags=-s -w")
+		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
+	case "rust":
+		source += ".rs"
+		cmd = exec.Command(rustc(), "--target", "wasm32-wasi", "-O", source)
+	case "wat":
+		source += ".wat"
+		cmd = exec.Command("wat2wasm", source)
+	default:
+		return "", fmt.Errorf("guest %q: no such language", name)
+	}
+	digest, err := fingerprint(cmd, source)
+	if err != nil {
+		return "", fmt.Errorf("guest %s: %w", name, err)
+	}
+	dir := filepath.Join(root, "build", "guests")
+	out := filepath.Join(dir, fmt.Sprintf("%s-%s-%.12x.wasm", lang, base, digest))
+	if _, err := os.Stat(out); err == nil {
+		return out, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return out, compile(cmd, source, out)
+}
+
+// compile publishes by rename: packages under test may build the same guest at once.
+func compile(cmd *exec.Cmd, source, out string) error {
+	tmp, err := os.MkdirTemp(filepath.Dir(out), "new-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	fresh := filepath.Join(tmp, "guest.wasm")
+	cmd.Args = append(cmd.Args, "-o", fresh)
+	if cmd.Args[0] == "go" {
+		cmd.Args = append(cmd.Args, ".")
+		cmd.Dir = source
+	}
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, msg)
+	}
+	// Compilers set +x; a module needs none, and the tests shall prove it.
+	if err := os.Chmod(fresh, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(fresh, out)
+}
+
+func fingerprint(cmd *exec.Cmd, source string) ([]byte, error) {
+	sum := sha256.New()
+	compiler, err := os.Stat(cmd.Path)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintln(sum, cmd.Args[:len(cmd.Args)-1], compiler.Size(), compiler.ModTime(), runtime.Version())
+	err = filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		sum.Write(content)
+		return err
+	})
+	return sum.Sum(nil), err
+}
+
+// rustc prefers Debian's: wasm32-wasi has left newer compilers, and one from elsewhere
+// in PATH need not have the target's library.
+func rustc() string {
+	if _, err := os.Stat("/usr/bin/rustc"); err == nil {
+		return "/usr/bin/rustc"
+	}
+	return "rustc"
+}
