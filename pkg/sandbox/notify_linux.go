@@ -134,7 +134,7 @@ func barrier(host *net.UnixConn) error {
 		return err
 	}
 	defer read.Close()
-	_, _, err = host.WriteMsgUnix([]byte("BARRIER=1"), unix.UnixRights(int(write.Fd())), nil)
+	err = sendFile(host, []byte("BARRIER=1"), write)
 	write.Close()
 	if err != nil {
 		return err
@@ -147,4 +147,20 @@ func barrier(host *net.UnixConn) error {
 		return fmt.Errorf("unexpected data on the barrier's pipe")
 	}
 	return nil
+}
+
+// sendFile exists because net refuses WriteMsgUnix on a connected datagram
+// socket.
+func sendFile(to *net.UnixConn, msg []byte, f *os.File) error {
+	raw, err := to.SyscallConn()
+	if err != nil {
+		return err
+	}
+	rights := unix.UnixRights(int(f.Fd()))
+	var sendErr error
+	err = raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendmsg(int(fd), msg, rights, nil, 0)
+		return !errors.Is(sendErr, unix.EAGAIN)
+	})
+	return errors.Join(err, sendErr)
 }
