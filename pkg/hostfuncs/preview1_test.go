@@ -1,0 +1,146 @@
+package hostfuncs
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/runw/runw/pkg/hostfuncs/abi"
+)
+
+// witx is every function of WASI snapshot 1 with its WebAssembly type, written
+// down from the specification (phases/snapshot/witx/wasi_snapshot_preview1.witx
+// and its later sock_accept). All but proc_exit result in an errno.
+var witx = map[string]string{
+	"args_get":                "ii",
+	"args_sizes_get":          "ii",
+	"clock_res_get":           "ii",
+	"clock_time_get":          "iIi",
+	"environ_get":             "ii",
+	"environ_sizes_get":       "ii",
+	"fd_advise":               "iIIi",
+	"fd_allocate":             "iII",
+	"fd_close":                "i",
+	"fd_datasync":             "i",
+	"fd_fdstat_get":           "ii",
+	"fd_fdstat_set_flags":     "ii",
+	"fd_fdstat_set_rights":    "iII",
+	"fd_filestat_get":         "ii",
+	"fd_filestat_set_size":    "iI",
+	"fd_filestat_set_times":   "iIIi",
+	"fd_pread":                "iiiIi",
+	"fd_prestat_dir_name":     "iii",
+	"fd_prestat_get":          "ii",
+	"fd_pwrite":               "iiiIi",
+	"fd_read":                 "iiii",
+	"fd_readdir":              "iiiIi",
+	"fd_renumber":             "ii",
+	"fd_seek":                 "iIii",
+	"fd_sync":                 "i",
+	"fd_tell":                 "ii",
+	"fd_write":                "iiii",
+	"path_create_directory":   "iii",
+	"path_filestat_get":       "iiiii",
+	"path_filestat_set_times": "iiiiIIi",
+	"path_link":               "iiiiiii",
+	"path_open":               "iiiiiIIii",
+	"path_readlink":           "iiiiii",
+	"path_remove_directory":   "iii",
+	"path_rename":             "iiiiii",
+	"path_symlink":            "iiiii",
+	"path_unlink_file":        "iii",
+	"poll_oneoff":             "iiii",
+	"proc_exit":               "i",
+	"proc_raise":              "i",
+	"random_get":              "ii",
+	"sched_yield":             "",
+	"sock_accept":             "iii",
+	"sock_recv":               "iiiiii",
+	"sock_send":               "iiiii",
+	"sock_shutdown":           "ii",
+}
+
+// witxImport is the import of one function of the specification.
+func witxImport(name string) abi.Import {
+	results := "i"
+	if name == "proc_exit" {
+		results = ""
+	}
+	return abi.Import{Module: preview1, Name: name, Sig: abi.Signature{
+		Params: valueTypes(witx[name]), Results: valueTypes(results),
+	}}
+}
+
+func TestPreview1IsComplete(t *testing.T) {
+	if len(witx) != 46 {
+		t.Fatalf("the list has %d functions, the specification 46", len(witx))
+	}
+	for name := range witx {
+		if err := Check([]abi.Import{witxImport(name)}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, family := range families {
+		for _, f := range family {
+			if _, ok := witx[f.name]; f.module == preview1 && !ok {
+				t.Errorf("%s.%s is in no specification", f.module, f.name)
+			}
+			if (f.call == nil) == (f.end == nil) {
+				t.Errorf("%s.%s: want one of call and end", f.module, f.name)
+			}
+			names := strings.Split(f.names, ",")
+			if f.params == "" {
+				names = nil
+			}
+			if len(names) != len(f.params) {
+				t.Errorf("%s.%s has %d parameters and trace names %q", f.module, f.name, len(f.params), f.names)
+			}
+		}
+	}
+}
+
+func TestUnknownImport(t *testing.T) {
+	i32 := []abi.ValueType{abi.I32}
+	for _, c := range []struct {
+		name string
+		im   abi.Import
+		want string
+	}{
+		{"module", abi.Import{Module: "env", Name: "foo", Sig: abi.Signature{Params: i32}},
+			"unknown import: env.foo (i32)->"},
+		{"name", abi.Import{Module: preview1, Name: "fd_dup", Sig: abi.Signature{Params: i32, Results: i32}},
+			"unknown import: wasi_snapshot_preview1.fd_dup (i32)->i32"},
+		{"type", abi.Import{Module: preview1, Name: "sched_yield", Sig: abi.Signature{Params: []abi.ValueType{abi.F64}, Results: i32}},
+			"unknown import: wasi_snapshot_preview1.sched_yield has type ()->i32, not (f64)->i32"},
+		{"same length", abi.Import{Module: preview1, Name: "proc_raise", Sig: abi.Signature{Params: []abi.ValueType{abi.I64}, Results: i32}},
+			"unknown import: wasi_snapshot_preview1.proc_raise has type (i32)->i32, not (i64)->i32"},
+		{"snapshot 0", abi.Import{Module: "wasi_unstable", Name: "proc_exit", Sig: abi.Signature{Params: i32}},
+			"unknown import: wasi_unstable.proc_exit (i32)->: WASI snapshot 0 is not supported, build the module for wasi_snapshot_preview1"},
+		{"component", abi.Import{Module: "wasi:cli/exit@0.2.0", Name: "exit", Sig: abi.Signature{Params: i32}},
+			"unknown import: wasi:cli/exit@0.2.0.exit (i32)->: a component's import in a core module"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			imports := []abi.Import{witxImport("sched_yield"), c.im}
+			err := Check(imports)
+			if !errors.Is(err, ErrUnknownImport) || err.Error() != c.want {
+				t.Errorf("Check: %v\nwant: %s", err, c.want)
+			}
+			if _, linkErr := newGuest(t, Config{}).Link(imports); linkErr == nil || linkErr.Error() != err.Error() {
+				t.Errorf("Link says %v, Check %v", linkErr, err)
+			}
+		})
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	var imports []abi.Import
+	for name := range witx {
+		imports = append(imports, witxImport(name))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := Check(imports); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
