@@ -1,0 +1,173 @@
+package aot
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/runw/runw/pkg/hostfuncs/abi"
+)
+
+// wat assembles testdata/<name>.wat.
+func wat(t testing.TB, name string, flags ...string) []byte {
+	t.Helper()
+	tool, err := exec.LookPath("wat2wasm")
+	if err != nil {
+		t.Skip("wat2wasm (package wabt) is not installed")
+	}
+	out := filepath.Join(t.TempDir(), "m.wasm")
+	args := append(flags, filepath.Join("testdata", name+".wat"), "-o", out)
+	if msg, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
+		t.Fatalf("wat2wasm %s: %v\n%s", name, err, msg)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// watText assembles text.
+func watText(t testing.TB, text string, flags ...string) []byte {
+	t.Helper()
+	tool, err := exec.LookPath("wat2wasm")
+	if err != nil {
+		t.Skip("wat2wasm (package wabt) is not installed")
+	}
+	out := filepath.Join(t.TempDir(), "m.wasm")
+	cmd := exec.Command(tool, append(flags, "-", "-o", out)...)
+	cmd.Stdin = strings.NewReader(text)
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("wat2wasm: %v\n%s", err, msg)
+	}
+	b, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func testStore(t testing.TB) *Store {
+	t.Helper()
+	s, err := OpenStore(filepath.Join(t.TempDir(), "aot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func noWarn(t testing.TB) func(error) {
+	return func(err error) { t.Helper(); t.Errorf("unexpected warning: %v", err) }
+}
+
+// ensure compiles or finds wasm; the file is closed at the end of the test.
+func ensure(t testing.TB, s *Store, wasm []byte) *Artifact {
+	t.Helper()
+	a, err := Ensure(context.Background(), EnsureArgs{Wasm: wasm, Store: s, Warn: noWarn(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.File.Close() })
+	return a
+}
+
+func open(t testing.TB, a OpenArgs) Module {
+	t.Helper()
+	if a.Warn == nil {
+		a.Warn = noWarn(t)
+	}
+	m, err := Open(context.Background(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func sig(params, results string) abi.Signature {
+	types := func(s string) (out []abi.ValueType) {
+		for _, c := range s {
+			out = append(out, map[rune]abi.ValueType{'i': abi.I32, 'I': abi.I64, 'f': abi.F32, 'F': abi.F64}[c])
+		}
+		return out
+	}
+	return abi.Signature{Params: types(params), Results: types(results)}
+}
+
+func hostFn(module, name, params, results string, call func(abi.Memory, []uint64) error) abi.Func {
+	return abi.Func{Import: abi.Import{Module: module, Name: name, Sig: sig(params, results)}, Call: call}
+}
+
+var procExit = hostFn("wasi_snapshot_preview1", "proc_exit", "i", "", func(_ abi.Memory, s []uint64) error {
+	return &abi.ExitError{Code: uint32(s[0])}
+})
+
+// everyWay runs f with the module opened from an artifact and compiled in
+// memory.
+func everyWay(t *testing.T, wasm []byte, limit uint64, f func(t *testing.T, m Module)) {
+	t.Run("artifact", func(t *testing.T) {
+		a := ensure(t, testStore(t), wasm)
+		f(t, open(t, OpenArgs{Wasm: wasm, Artifact: a.File, MemoryLimit: limit}))
+	})
+	t.Run("memory", func(t *testing.T) {
+		f(t, open(t, OpenArgs{Wasm: wasm, MemoryLimit: limit}))
+	})
+}
+
+func TestExitStatus(t *testing.T) {
+	everyWay(t, wat(t, "exit7"), 0, func(t *testing.T, m Module) {
+		err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{procExit}})
+		var exit *abi.ExitError
+		if !errors.As(err, &exit) || exit.Code != 7 {
+			t.Fatalf("got %v, want exit status 7", err)
+		}
+	})
+}
+
+func TestTraps(t *testing.T) {
+	errHost := errors.New("the host has failed")
+	fail := hostFn("host", "fail", "", "", func(abi.Memory, []uint64) error { return errHost })
+	for _, c := range []struct{ entry, reason, frame string }{
+		{"oob", "out of bounds memory access", "traps.oob() i32"},
+		{"oob_far", "out of bounds memory access", "traps.oob_far()"},
+		{"unreachable", "unreachable", "traps.unreachable()"},
+		{"div", "integer divide by zero", "traps.div()"},
+		{"overflow", "integer overflow", ""},
+		{"trunc", "invalid conversion to integer", ""},
+		{"null", "invalid table access", ""},
+		{"range", "invalid table access", ""},
+		{"type", "indirect call type mismatch", ""},
+		{"recurse", "stack overflow", ""},
+		{"host", "the host has failed", "traps.host()"},
+	} {
+		t.Run(c.entry, func(t *testing.T) {
+			everyWay(t, wat(t, "traps", "--debug-names"), 0, func(t *testing.T, m Module) {
+				err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{fail}, Entry: c.entry})
+				var trap *TrapError
+				if !errors.As(err, &trap) {
+					t.Fatalf("got %v, want a trap", err)
+				}
+				if trap.Reason != c.reason {
+					t.Errorf("reason %q, want %q", trap.Reason, c.reason)
+				}
+				t.Log(trap.Text())
+				if c.entry == "host" && !errors.Is(err, errHost) {
+					t.Error("the host function's error is lost")
+				}
+				// The instance ends with the guest, the module does not.
+				if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{fail}}); err != nil {
+					t.Errorf("second run: %v", err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,191 @@
+package aot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnsafeStore is returned for a store that somebody else could write to.
+var ErrUnsafeStore = errors.New("refusing an unsafe artifact store")
+
+const (
+	dirFlags   = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	maxSymlink = 40
+)
+
+// openPrivateDir opens path, an absolute directory, and creates what is
+// missing with mode 0700. It walks down from the root by descriptors. Every
+// directory on the way must belong to root or to us and not be writable by
+// others, except with the sticky bit; the last one must be ours with no
+// permissions for others. Symbolic links are followed only where root put them
+// (/var/run, /home on some distributions), never as the last component.
+func openPrivateDir(path string) (*os.File, error) {
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("%w: %q is not an absolute path", ErrUnsafeStore, path)
+	}
+	fd, err := unix.Open("/", dirFlags, 0)
+	if err != nil {
+		return nil, fmt.Errorf("/: %w", err)
+	}
+	defer func() { unix.Close(fd) }()
+	w := dirWalk{todo: strings.Split(filepath.Clean(path), "/")}
+	for len(w.todo) > 0 {
+		name := w.todo[0]
+		w.todo = w.todo[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		next, err := w.step(fd, name)
+		if err != nil {
+			return nil, err
+		}
+		if next >= 0 {
+			unix.Close(fd)
+			fd = next
+		}
+	}
+	if err := checkPrivate(fd, path); err != nil {
+		return nil, err
+	}
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(dup), path), nil
+}
+
+type dirWalk struct {
+	done  string   // for messages
+	todo  []string // components to come
+	links int
+}
+
+// step opens the component below fd, or returns -1 if it was a symbolic link
+// whose target now heads the list.
+func (w *dirWalk) step(fd int, name string) (int, error) {
+	here := w.done + "/" + name
+	next, err := unix.Openat(fd, name, dirFlags, 0)
+	if errors.Is(err, unix.ENOENT) {
+		if err = unix.Mkdirat(fd, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+			return -1, fmt.Errorf("create %q: %w", here, err)
+		}
+		next, err = unix.Openat(fd, name, dirFlags, 0)
+	}
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return -1, w.follow(fd, name, here, err)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open %q: %w", here, err)
+	}
+	if err := checkAncestor(next, here); err != nil {
+		unix.Close(next)
+		return -1, err
+	}
+	w.done = here
+	return next, nil
+}
+
+// follow replaces a trusted symbolic link by its target.
+func (w *dirWalk) follow(fd int, name, here string, cause error) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("%q: %w", here, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return fmt.Errorf("open %q: %w", here, cause)
+	}
+	w.links++
+	if len(w.todo) == 0 || !trustedOwner(st.Uid) || st.Uid == uint32(os.Geteuid()) && st.Uid != 0 || w.links > maxSymlink {
+		return fmt.Errorf("%w: %q is a symbolic link", ErrUnsafeStore, here)
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, name, buf)
+	if err != nil {
+		return fmt.Errorf("%q: %w", here, err)
+	}
+	target := string(buf[:n])
+	if strings.HasPrefix(target, "/") || strings.Contains(target, "..") {
+		// Only a walk from the root keeps every component checked.
+		resolved := target
+		if !strings.HasPrefix(target, "/") {
+			resolved = filepath.Join(w.done, target)
+		}
+		root, err := unix.Open("/", dirFlags, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(root)
+		if err := unix.Dup3(root, fd, unix.O_CLOEXEC); err != nil {
+			return err
+		}
+		w.done, target = "", resolved
+	}
+	w.todo = append(strings.Split(filepath.Clean(target), "/"), w.todo...)
+	return nil
+}
+
+// trustedOwner accepts root and ourselves. In a user namespace the host's root
+// is not mapped and shows as the overflow id.
+func trustedOwner(uid uint32) bool {
+	return uid == 0 || uid == uint32(os.Geteuid()) || uid == overflowUID && inUserNamespace()
+}
+
+const overflowUID = 65534
+
+func inUserNamespace() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
+
+func checkAncestor(fd int, path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	if !trustedOwner(st.Uid) {
+		return fmt.Errorf("%w: %q belongs to uid %d", ErrUnsafeStore, path, st.Uid)
+	}
+	if st.Mode&0o022 != 0 && st.Mode&unix.S_ISVTX == 0 {
+		return fmt.Errorf("%w: %q is writable by others (mode %04o)", ErrUnsafeStore, path, st.Mode&0o7777)
+	}
+	return nil
+}
+
+func checkPrivate(fd int, path string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("%q: %w", path, err)
+	}
+	if st.Uid != uint32(os.Geteuid()) {
+		return fmt.Errorf("%w: %q belongs to uid %d, not to uid %d", ErrUnsafeStore, path, st.Uid, os.Geteuid())
+	}
+	if st.Mode&0o077 != 0 {
+		return fmt.Errorf("%w: %q is accessible to others (mode %04o, want 0700)", ErrUnsafeStore, path, st.Mode&0o7777)
+	}
+	return nil
+}
+
+// privateSubdir opens or creates one level below a verified directory.
+func privateSubdir(dir *os.File, name string) (*os.File, error) {
+	path := filepath.Join(dir.Name(), name)
+	if err := unix.Mkdirat(int(dir.Fd()), name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, fmt.Errorf("create %q: %w", path, err)
+	}
+	fd, err := unix.Openat(int(dir.Fd()), name, dirFlags, 0)
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("%w: %q is not a directory", ErrUnsafeStore, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	if err := checkPrivate(fd, path); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}

@@ -1,0 +1,34 @@
+// Package aot turns WebAssembly modules into native code ahead of time, keeps
+// the code, and runs it. It is the only package that knows an engine.
+//
+//	parent (runw create)                     engine process (in the container)
+//	────────────────────                     ─────────────────────────────────
+//	Inspect ─ what does it import?
+//	Ensure ─┬─ store: <dir>/<engine fingerprint>/<sha256>
+//	        ├─ not there: lock, compile, publish
+//	        └─▶ Artifact.File ──── one fd ──▶ Open ─▶ Module ─▶ Run
+//	            (never a directory)           │        ▲
+//	                                          │        └─ []abi.Func, bound per import
+//	                                          └─ does not fit: Warn, compile in memory
+//
+// Behind the seam (the interface engine in engine.go) stands wazero. An engine
+// makes an artifact of parts from a module and opens a module from an artifact;
+// the store and the file format know nothing else about it.
+//
+// # The engine process
+//
+// Native guest code cannot be stopped by the Go scheduler. While a guest runs,
+// Run keeps GOMAXPROCS at two or more and automatic garbage collection off, and
+// collects at host calls instead, so that other goroutines (signal handling)
+// go on under a guest that loops forever. A process that calls Run must not
+// call runtime.GC, runtime.ReadMemStats, debug.SetGCPercent or anything else
+// that stops the world from another goroutine meanwhile.
+//
+// # Where does my code go?
+//
+// What a section of a module means: inspect.go and preflight.go. The artifact
+// file: artifact.go. Who may write to the store, and locking: dir.go and
+// store.go. How wazero is configured, loaded or called: wazero*.go. Another
+// engine: a file of its own and a line in linked (engine.go). What a guest can
+// import: not here, see pkg/hostfuncs.
+package aot

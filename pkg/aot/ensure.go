@@ -1,0 +1,160 @@
+package aot
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// Artifact is what the engine process needs besides the module.
+type Artifact struct {
+	// File is open for reading: a regular file of the store, or a sealed memfd.
+	// It is nil where the engine makes no native code (an interpreter). The
+	// caller closes it.
+	File *os.File
+	// Engine is the name to give to Open.
+	Engine string
+	// Digest is the module's sha256 in hexadecimal digits.
+	Digest string
+	// Cached tells that the store had it.
+	Cached bool
+}
+
+// EnsureArgs says what to compile and where to keep it.
+type EnsureArgs struct {
+	Wasm []byte
+	// Engine is a name, "" or "auto".
+	Engine string
+	// Store may be nil: then the artifact lives in a memfd only.
+	Store *Store
+	// Warn is called at most once, when the store could not be used and the
+	// artifact lives in memory; may be nil.
+	Warn func(error)
+}
+
+// Ensure finds the artifact of a module or compiles it. A module that does not
+// validate, or that the engine cannot run, is an error: ErrNotWasm,
+// ErrComponent, ErrMalformed, ErrUnsupported or the engine's message. A store
+// that cannot be read or written is not: see EnsureArgs.Warn.
+func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
+	e, err := pick(a.Engine)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkHeader(a.Wasm); err != nil {
+		return nil, err // before hashing what is no module
+	}
+	m := &maker{engine: e, wasm: a.Wasm, digest: sha256.Sum256(a.Wasm), fingerprint: e.fingerprint()}
+	out := &Artifact{Engine: e.name(), Digest: fmt.Sprintf("%x", m.digest)}
+	if m.fingerprint == "" {
+		_, err := m.make(ctx)
+		return out, err
+	}
+	if a.Store != nil {
+		var broken error
+		out.File, out.Cached, broken = m.fromStore(ctx, a.Store)
+		if out.File != nil {
+			return out, nil
+		}
+		if m.failed != nil {
+			return nil, m.failed
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if a.Warn != nil {
+			a.Warn(fmt.Errorf("artifact store: %w; keeping native code in memory", broken))
+		}
+	}
+	art, err := m.make(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.File, err = memoryFile(art)
+	return out, err
+}
+
+// maker compiles one module at most once.
+type maker struct {
+	engine      engine
+	wasm        []byte
+	digest      [32]byte
+	fingerprint string
+
+	made   *artifact
+	failed error // the module's fault, not the store's
+}
+
+func (m *maker) make(ctx context.Context) (*artifact, error) {
+	if m.made != nil || m.failed != nil {
+		return m.made, m.failed
+	}
+	m.made, m.failed = m.compile(ctx)
+	return m.made, m.failed
+}
+
+func (m *maker) compile(ctx context.Context) (*artifact, error) {
+	secs, err := sections(m.wasm)
+	if err != nil {
+		return nil, err
+	}
+	info, err := checkModule(secs)
+	if err != nil {
+		return nil, err
+	}
+	a, err := m.engine.compile(ctx, secs, info)
+	if err != nil {
+		return nil, err
+	}
+	a.fingerprint = sha256.Sum256([]byte(m.fingerprint))
+	a.digest, a.length = m.digest, uint64(len(m.wasm))
+	return a, nil
+}
+
+// fromStore returns a file, or an error of the store's, or sets m.failed.
+func (m *maker) fromStore(ctx context.Context, s *Store) (f *os.File, cached bool, err error) {
+	shelf, err := s.shelf(m.fingerprint)
+	if err != nil {
+		return nil, false, err
+	}
+	defer shelf.close()
+	if f, err := shelf.find(m.digest); err == nil {
+		return f, true, nil
+	} else if !worthCompiling(err) {
+		return nil, false, err
+	}
+	entry := fmt.Sprintf("%x", m.digest)
+	unlock, err := shelf.lock(ctx, entry)
+	if err != nil {
+		return nil, false, err
+	}
+	defer unlock()
+	// Whoever had the lock before may have made it.
+	f, err = shelf.find(m.digest)
+	if err == nil {
+		return f, true, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		if err := shelf.remove(entry); err != nil {
+			return nil, false, err
+		}
+	}
+	shelf.sweep(entry)
+	art, err := m.make(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := shelf.publish(art); err != nil {
+		return nil, false, err
+	}
+	f, err = shelf.find(m.digest)
+	return f, false, err
+}
+
+// worthCompiling tells a missing or bad entry from a store that is broken.
+func worthCompiling(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrStale)
+}

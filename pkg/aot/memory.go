@@ -1,0 +1,78 @@
+package aot
+
+import (
+	"fmt"
+
+	"github.com/tetratelabs/wazero/experimental"
+	"golang.org/x/sys/unix"
+)
+
+const wasmPage = 64 << 10
+
+// linearMemory is one guest memory: a reservation of address space of which
+// the first len(buf) bytes are accessible. The address never changes, growing
+// copies nothing, and the Go heap knows nothing of it.
+type linearMemory struct {
+	limit   uint64 // bytes the guest may have; 0 is no limit
+	reserve []byte
+	buf     []byte
+	err     error // why the initial size could not be had
+}
+
+// Allocate is called by wazero once per instance, with the greatest size that
+// it will ever ask for.
+func (m *linearMemory) Allocate(_, most uint64) experimental.LinearMemory {
+	if m.limit != 0 {
+		most = min(most, m.limit&^(wasmPage-1))
+	}
+	m.reserve, m.err = reserveMemory(most)
+	return m
+}
+
+// reserveMemory takes address space without committing memory. RLIMIT_AS
+// counts address space, so with a limit the guest gets at most half of it: the
+// engine's own code, heap and stacks need the rest.
+func reserveMemory(most uint64) ([]byte, error) {
+	var rl unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_AS, &rl) == nil && rl.Cur != unix.RLIM_INFINITY {
+		most = min(most, rl.Cur/2&^(wasmPage-1))
+	}
+	for size := most; size > 0; size = size / 2 &^ (wasmPage - 1) {
+		b, err := unix.Mmap(-1, 0, int(size), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		if err == nil {
+			return b, nil
+		}
+		if size/2 < wasmPage {
+			return nil, fmt.Errorf("reserve %d bytes of address space: %w", size, err)
+		}
+	}
+	return nil, nil
+}
+
+// Reallocate makes size bytes accessible, or returns nil, which wazero turns
+// into a memory.grow of -1.
+func (m *linearMemory) Reallocate(size uint64) []byte {
+	if size > uint64(len(m.reserve)) {
+		m.err = fmt.Errorf("%d bytes of memory do not fit in the %d reserved", size, len(m.reserve))
+		return nil
+	}
+	if have := uint64(len(m.buf)); size > have {
+		if err := unix.Mprotect(m.reserve[have:size], unix.PROT_READ|unix.PROT_WRITE); err != nil {
+			m.err = fmt.Errorf("grow memory to %d bytes: %w", size, err)
+			return nil
+		}
+	}
+	if size == 0 {
+		return []byte{}
+	}
+	m.buf = m.reserve[:size:size]
+	return m.buf
+}
+
+// Free gives everything back. It may be called again.
+func (m *linearMemory) Free() {
+	if m.reserve != nil {
+		unix.Munmap(m.reserve)
+	}
+	m.reserve, m.buf = nil, nil
+}

@@ -1,0 +1,219 @@
+package aot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Store keeps artifacts as <dir>/<engine fingerprint>/<sha256 of the module>.
+// Beside an entry there may be, while somebody makes it or was killed making
+// it, <sha256>.lock and <sha256>.tmp.
+type Store struct{ dir *os.File }
+
+const (
+	lockSuffix = ".lock"
+	tempSuffix = ".tmp"
+)
+
+// OpenStore opens the store in dir, an absolute path, and creates it with mode
+// 0700 if there is none. It refuses (ErrUnsafeStore) a directory that does not
+// belong to this user alone, for whoever writes to it runs native code in every
+// container of this user.
+func OpenStore(dir string) (*Store, error) {
+	d, err := openPrivateDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("artifact store %q: %w", dir, err)
+	}
+	return &Store{d}, nil
+}
+
+// Close closes the store; artifacts stay usable.
+func (s *Store) Close() error { return s.dir.Close() }
+
+// shelf is the directory of one engine fingerprint.
+type shelf struct {
+	dir         *os.File
+	fingerprint string
+}
+
+func (s *Store) shelf(fingerprint string) (*shelf, error) {
+	d, err := privateSubdir(s.dir, fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	return &shelf{d, fingerprint}, nil
+}
+
+func (s *shelf) close() { s.dir.Close() }
+
+func (s *shelf) fd() int { return int(s.dir.Fd()) }
+
+// find opens and verifies an entry. The error is fs.ErrNotExist, ErrDamaged or
+// ErrStale where compiling again helps.
+func (s *shelf) find(digest [32]byte) (*os.File, error) {
+	name := fmt.Sprintf("%x", digest)
+	// O_NONBLOCK: opening a fifo must not wait for its other end.
+	fd, err := unix.Openat(s.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w: %s: is a symbolic link", ErrDamaged, name)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: s.dir.Name() + "/" + name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), s.dir.Name()+"/"+name)
+	if err := s.check(f, digest); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return f, nil
+}
+
+func (s *shelf) check(f *os.File, digest [32]byte) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return fmt.Errorf("%w: not a regular file", ErrDamaged)
+	case st.Uid != uint32(os.Geteuid()):
+		return fmt.Errorf("%w: belongs to uid %d", ErrDamaged, st.Uid)
+	case st.Mode&0o077 != 0:
+		return fmt.Errorf("%w: accessible to others (mode %04o)", ErrDamaged, st.Mode&0o7777)
+	case st.Nlink > 1:
+		return fmt.Errorf("%w: has %d links", ErrDamaged, st.Nlink)
+	}
+	m, err := mapFile(f, unix.MAP_POPULATE)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	a, err := decodeArtifact(m.b)
+	if err != nil {
+		return err
+	}
+	if err := a.expect(s.fingerprint, digest); err != nil {
+		return err
+	}
+	return a.verify()
+}
+
+// publish writes a as the entry of its digest, by way of a temporary file that
+// only the holder of the digest's lock touches. Readers see all or nothing.
+func (s *shelf) publish(a *artifact) error {
+	name := fmt.Sprintf("%x", a.digest)
+	temp := name + tempSuffix
+	if err := s.remove(temp); err != nil {
+		return err
+	}
+	fd, err := unix.Openat(s.fd(), temp, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s/%s: %w", s.dir.Name(), temp, err)
+	}
+	f := os.NewFile(uintptr(fd), s.dir.Name()+"/"+temp)
+	err = a.writeTo(f)
+	if err == nil {
+		err = f.Sync() // before the rename, or a crash leaves a whole name on half a file
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = unix.Renameat(s.fd(), temp, s.fd(), name)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write %s/%s: %w", s.dir.Name(), name, err), s.remove(temp))
+	}
+	return nil
+}
+
+// remove unlinks name if it is there, an empty directory too.
+func (s *shelf) remove(name string) error {
+	err := unix.Unlinkat(s.fd(), name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(s.fd(), name, unix.AT_REMOVEDIR)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove %s/%s: %w", s.dir.Name(), name, err)
+	}
+	return nil
+}
+
+// lock takes the lock of one entry, or waits for it until ctx ends. The lock
+// dies with its holder. The lock file is removed by the holder before it lets
+// go, so one that was waited for may be gone from the directory: only a lock
+// on the file that is there now counts.
+func (s *shelf) lock(ctx context.Context, entry string) (unlock func(), err error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 20*time.Millisecond) {
+		unlock, err := s.tryLock(entry)
+		if unlock != nil || err != nil {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// tryLock returns nil, nil if somebody else has the lock.
+func (s *shelf) tryLock(entry string) (unlock func(), err error) {
+	name := entry + lockSuffix
+	fd, err := unix.Openat(s.fd(), name, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s/%s: %w", s.dir.Name(), name, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("lock %s/%s: %w", s.dir.Name(), name, err)
+	}
+	var mine, there unix.Stat_t
+	if err := unix.Fstat(fd, &mine); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if err := unix.Fstatat(s.fd(), name, &there, unix.AT_SYMLINK_NOFOLLOW); err != nil || mine.Ino != there.Ino || mine.Dev != there.Dev {
+		unix.Close(fd)
+		return nil, nil
+	}
+	return func() {
+		unix.Unlinkat(s.fd(), name, 0)
+		unix.Close(fd)
+	}, nil
+}
+
+// sweep removes what killed writers left. It runs before a compilation, which
+// takes a thousand times longer. Whoever holds a lock is alive and skipped.
+func (s *shelf) sweep(except string) {
+	d, err := unix.Openat(s.fd(), ".", dirFlags, 0)
+	if err != nil {
+		return
+	}
+	dir := os.NewFile(uintptr(d), s.dir.Name())
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	for _, n := range names {
+		entry, temp := strings.CutSuffix(n, tempSuffix)
+		if !temp {
+			var lock bool
+			if entry, lock = strings.CutSuffix(n, lockSuffix); !lock {
+				continue
+			}
+		}
+		if entry == except {
+			continue
+		}
+		if unlock, _ := s.tryLock(entry); unlock != nil {
+			s.remove(entry + tempSuffix)
+			unlock()
+		}
+	}
+}

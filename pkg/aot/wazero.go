@@ -1,0 +1,322 @@
+package aot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/runw/runw/pkg/hostfuncs/abi"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"golang.org/x/sys/cpu"
+	"golang.org/x/sys/unix"
+)
+
+const wazeroPath = "github.com/tetratelabs/wazero"
+
+// wazeroOptions changes whenever this package changes what it compiles:
+// features, debug information, the shape of shell modules.
+const wazeroOptions = "1"
+
+type wazeroEngine struct{}
+
+func (e *wazeroEngine) name() string { return "wazero" }
+
+// fingerprint repeats the processor features in wazero's own cache key: they
+// choose the directory, so that a store on a disk moved to another machine
+// keeps both sets.
+func (e *wazeroEngine) fingerprint() string {
+	if !wazeroCompiles() {
+		return ""
+	}
+	parts := []string{"wazero", wazeroVersion(), runtime.GOARCH}
+	for _, f := range []struct {
+		on   bool
+		name string
+	}{
+		{cpu.X86.HasBMI1, "bmi1"},
+		{cpu.X86.HasBMI1 && cpu.X86.HasBMI2 && cpu.X86.HasPOPCNT, "abm"},
+		{cpu.ARM64.HasATOMICS, "lse"},
+	} {
+		if f.on {
+			parts = append(parts, f.name)
+		}
+	}
+	return strings.Join(append(parts, "o"+wazeroOptions), "-")
+}
+
+func wazeroVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == wazeroPath && m.Version != "" {
+				return m.Version
+			}
+		}
+	}
+	return "dev"
+}
+
+// wazeroCompiles reports whether wazero can make and run native code here;
+// seccomp or SELinux may deny executable memory. wazero's own choice is silent.
+func wazeroCompiles() bool {
+	switch runtime.GOARCH {
+	case "amd64":
+		if !cpu.X86.HasSSE41 {
+			return false
+		}
+	case "arm64":
+	default:
+		return false
+	}
+	page, err := unix.Mmap(-1, 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return false
+	}
+	defer unix.Munmap(page)
+	return unix.Mprotect(page, unix.PROT_READ|unix.PROT_EXEC) == nil
+}
+
+// wazeroFeatures is everything wazero has. Its compiler has atomics on arm64
+// only with the LSE instructions; a Raspberry Pi 4 does better without threads
+// than without a compiler.
+func wazeroFeatures() api.CoreFeatures {
+	f := api.CoreFeaturesV2 | experimental.CoreFeaturesTailCall | experimental.CoreFeaturesExtendedConst |
+		experimental.CoreFeaturesExceptionHandling | experimental.CoreFeaturesTypedFunctionReferences
+	if runtime.GOARCH != "arm64" || cpu.ARM64.HasATOMICS {
+		f |= experimental.CoreFeaturesThreads
+	}
+	return f
+}
+
+func wazeroConfig(cache wazero.CompilationCache) wazero.RuntimeConfig {
+	c := wazero.NewRuntimeConfigInterpreter()
+	if wazeroCompiles() {
+		c = wazero.NewRuntimeConfigCompiler()
+	}
+	c = c.WithCoreFeatures(wazeroFeatures()).WithDebugInfoEnabled(false)
+	if cache != nil {
+		c = c.WithCompilationCache(cache)
+	}
+	return c
+}
+
+// wazeroRefuses names the feature that wazero lacks where its own message
+// talks of bytes.
+func wazeroRefuses(i *Info) error {
+	var what string
+	switch {
+	case i.Memory64:
+		what = "memory64 (64-bit memory)"
+	case i.Memories > 1:
+		what = "multi-memory (more than one memory)"
+	case i.GC:
+		what = "GC (struct and array types, subtyping)"
+	case i.Shared && wazeroFeatures()&experimental.CoreFeaturesThreads == 0:
+		what = "threads (shared memory) on this processor"
+	default:
+		return nil
+	}
+	return fmt.Errorf("engine wazero: WebAssembly feature %s: %w", what, ErrUnsupported)
+}
+
+// wazeroCompile decodes, validates and compiles. wazero panics where it cannot
+// map memory; the deferred recover turns this and defects into errors.
+func wazeroCompile(ctx context.Context, rt wazero.Runtime, wasm []byte) (m wazero.CompiledModule, err error) {
+	defer recovered(&err)
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
+	if m, err = rt.CompileModule(ctx, wasm); err != nil {
+		return nil, wazeroCompileError(err)
+	}
+	return m, nil
+}
+
+// wazeroCompileError adds the reader's word for features that wazero reports
+// by opcode. Legacy exceptions are opcodes 6, 7, 9, 24 and 25.
+func wazeroCompileError(err error) error {
+	if strings.Contains(err.Error(), "legacy") {
+		return fmt.Errorf("engine wazero: WebAssembly feature legacy exceptions: %w: %w", ErrUnsupported, err)
+	}
+	return fmt.Errorf("invalid module: %w", err)
+}
+
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		if e, ok := r.(error); ok {
+			*err = fmt.Errorf("engine panic: %w", e)
+		} else {
+			*err = fmt.Errorf("engine panic: %v", r)
+		}
+	}
+}
+
+func (e *wazeroEngine) compile(ctx context.Context, secs []section, info *Info) (*artifact, error) {
+	if err := wazeroRefuses(info); err != nil {
+		return nil, err
+	}
+	native := &wazeroCache{}
+	m, err := wazeroLoad(ctx, native, stripped(secs))
+	if err != nil {
+		return nil, err
+	}
+	m.close()
+	if native.content == nil {
+		if wazeroCompiles() {
+			return nil, errors.New("wazero gave no native code to keep")
+		}
+		return &artifact{}, nil
+	}
+	// The second pass learns the key of the shell and proves that what goes into
+	// the store can be loaded.
+	sh := shell(secs)
+	back := &wazeroCache{parts: [][]byte{native.content}}
+	if m, err = wazeroLoad(ctx, back, sh); err != nil {
+		return nil, fmt.Errorf("load what was compiled: %w", err)
+	}
+	m.close()
+	if !back.hit {
+		return nil, errors.New("load what was compiled: wazero did not take it")
+	}
+	a := &artifact{key: back.key, parts: []part{{partShell, sh}}}
+	head, code, tail := splitNative(native.content)
+	for _, p := range []part{{partHead, head}, {partCode, code}, {partTail, tail}} {
+		if len(p.data) > 0 {
+			a.parts = append(a.parts, p)
+		}
+	}
+	return a, nil
+}
+
+// wazeroBinary is a runtime with one compiled module.
+type wazeroBinary struct {
+	rt    wazero.Runtime
+	cache wazero.CompilationCache
+	mod   wazero.CompiledModule
+}
+
+// wazeroLoad compiles wasm with c in the place of wazero's file cache; nil is
+// no cache.
+func wazeroLoad(ctx context.Context, c *wazeroCache, wasm []byte) (b *wazeroBinary, retErr error) {
+	b = &wazeroBinary{}
+	defer func() {
+		if retErr != nil {
+			b.close()
+		}
+	}()
+	defer recovered(&retErr)
+	if c != nil {
+		var err error
+		if b.cache, err = newWazeroCache(c); err != nil {
+			return nil, err
+		}
+	}
+	b.rt = wazero.NewRuntimeWithConfig(ctx, wazeroConfig(b.cache))
+	var err error
+	if b.mod, err = wazeroCompile(ctx, b.rt, wasm); err != nil {
+		return b, err
+	}
+	return b, nil
+}
+
+func (b *wazeroBinary) close() error {
+	var err error
+	if b.rt != nil {
+		err = b.rt.Close(context.Background())
+	}
+	if b.cache != nil {
+		err = errors.Join(err, b.cache.Close(context.Background()))
+	}
+	return err
+}
+
+func (e *wazeroEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
+	if a.Artifact != nil && wazeroCompiles() {
+		m, err := openNative(ctx, a)
+		if err == nil {
+			return m, nil
+		}
+		a.Warn(fmt.Errorf("compiling in memory: %w", err))
+	}
+	secs, err := sections(a.Wasm)
+	if err != nil {
+		return nil, err
+	}
+	info, err := checkModule(secs)
+	if err != nil {
+		return nil, err
+	}
+	if err := wazeroRefuses(info); err != nil {
+		return nil, err
+	}
+	b, err := wazeroLoad(ctx, nil, stripped(secs))
+	if err != nil {
+		return nil, err
+	}
+	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit}, nil
+}
+
+// openNative loads the module from its artifact.
+func openNative(ctx context.Context, a OpenArgs) (Module, error) {
+	file, err := mapFile(a.Artifact, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.close()
+	art, err := decodeArtifact(file.b)
+	if err != nil {
+		return nil, err
+	}
+	if art.length != uint64(len(a.Wasm)) {
+		return nil, fmt.Errorf("%w: made for a module of %d bytes, this one has %d", ErrStale, art.length, len(a.Wasm))
+	}
+	// wazero itself checks the CRC of the code; nobody else checks the rest.
+	if err := art.verify(partShell, partHead, partTail); err != nil {
+		return nil, err
+	}
+	info, err := Inspect(art.part(partShell))
+	if err != nil {
+		return nil, fmt.Errorf("%w: shell: %w", ErrDamaged, err)
+	}
+	c := &wazeroCache{key: art.key, keyed: true, parts: present(art.part(partHead), art.part(partCode), art.part(partTail))}
+	b, err := wazeroLoad(ctx, c, art.part(partShell))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if !c.hit {
+		b.close()
+		return nil, fmt.Errorf("%w: made for another processor or version of wazero", ErrStale)
+	}
+	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit}, nil
+}
+
+// checkModule is what every module passes before an engine sees it.
+func checkModule(secs []section) (*Info, error) {
+	info, err := inspect(secs)
+	if err != nil {
+		return nil, err
+	}
+	return info, preflight(secs)
+}
+
+type wazeroModule struct {
+	bin   *wazeroBinary
+	info  *Info
+	limit uint64
+}
+
+func (m *wazeroModule) Imports() []abi.Import { return m.info.Imports }
+
+func (m *wazeroModule) Close() error { return m.bin.close() }
+
+func present(all ...[]byte) [][]byte {
+	out := all[:0]
+	for _, b := range all {
+		if len(b) > 0 {
+			out = append(out, b)
+		}
+	}
+	return out
+}
