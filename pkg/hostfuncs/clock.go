@@ -30,14 +30,16 @@ type clock struct {
 	mono uint64
 }
 
-func newClock(base time.Time) clock {
+func newClock() clock {
+	// In this order the clock lags a little; it must not run ahead of the
+	// kernel's, which decides when a sleep is over.
 	mono, errno := kernelClock(unix.CLOCK_MONOTONIC)
 	if errno != errnoSuccess {
 		// Only the difference of two readings has a meaning for a guest, but
 		// Go's runtime takes zero for a broken clock.
 		mono = 1
 	}
-	return clock{base: base, mono: mono}
+	return clock{base: time.Now(), mono: mono}
 }
 
 // monotonic is CLOCK_MONOTONIC in nanoseconds.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"time"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"golang.org/x/sys/unix"
@@ -80,7 +79,7 @@ func New(c Config) (_ *Host, retErr error) {
 	if n := len(c.Stdio) + len(c.Inherited) + len(c.Preopens); n > h.files.max {
 		return nil, fmt.Errorf("%d descriptors for a table of %d: %w", n, h.files.max, unix.EMFILE)
 	}
-	h.clock = newClock(time.Now())
+	h.clock = newClock()
 	for _, fds := range [...][]int{c.Stdio[:], c.Inherited} {
 		for _, fd := range fds {
 			var e *entry
