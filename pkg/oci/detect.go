@@ -44,7 +44,7 @@ var (
 	ErrUnknownHandler = errors.New("unknown value")
 	// ErrNotFound: args[0] has no slash and is in no directory of PATH. It is
 	// also fs.ErrNotExist.
-	ErrNotFound error = notInPath{}
+	ErrNotFound error = notInPathError{}
 	// ErrNotModule: the annotations ask for a Wasm module and the entrypoint is
 	// something else.
 	ErrNotModule = errors.New("not a Wasm module")
@@ -53,11 +53,11 @@ var (
 	ErrModuleVersion = errors.New("unknown Wasm version")
 )
 
-type notInPath struct{}
+type notInPathError struct{}
 
-func (notInPath) Error() string { return "executable file not found in $PATH" }
+func (notInPathError) Error() string { return "executable file not found in $PATH" }
 
-func (notInPath) Is(target error) bool { return target == fs.ErrNotExist }
+func (notInPathError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // EntrypointError is a fault of the entrypoint. Its text has the form in which
 // os/exec, and so runc, puts it: clients pick exit codes 126 and 127 by it.
@@ -96,7 +96,7 @@ type Workload struct {
 // Detect finds the bundle's entrypoint as the container will see it (through the
 // mounts of config.json, without following any link out of them) and decides
 // whether it is a Linux program or WebAssembly. RATIONALE.md has the rules and
-// their order.
+// their order. b.Spec must have passed Validate.
 //
 // Errors: ErrUnknownHandler and ErrModuleVersion in any case; ErrNotFound,
 // fs.ErrNotExist, fs.ErrPermission and ErrNotModule only where an annotation

@@ -155,7 +155,7 @@ func (f *finder) open(file string) (*candidate, error) {
 	}
 	top := w.top()
 	if top.fd < 0 {
-		return nil, &hidden{top.why}
+		return nil, top.missing()
 	}
 	c := &candidate{path: w.path(), mode: top.mode, fd: -1}
 	if top.mode&unix.S_IFMT != unix.S_IFREG {

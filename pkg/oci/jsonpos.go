@@ -107,6 +107,8 @@ func joinField(stack []frame) string {
 		switch {
 		case f.array:
 			b.WriteString("[" + strconv.Itoa(f.index) + "]")
+		case strings.ContainsAny(f.key, "./[] "): // keys of maps, such as annotations
+			b.WriteString("[" + strconv.Quote(f.key) + "]")
 		case b.Len() > 0:
 			b.WriteString("." + f.key)
 		default:

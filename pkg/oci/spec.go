@@ -50,13 +50,13 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 // Unwrap returns the fault.
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// specMissing is a type of its own because clients look for runc's whole
+// specMissingError is a type of its own because clients look for runc's whole
 // sentence, to which wrapping fs.ErrNotExist with %w would add words.
-type specMissing struct{}
+type specMissingError struct{}
 
-func (specMissing) Error() string { return "JSON specification file " + SpecFile + " not found" }
+func (specMissingError) Error() string { return "JSON specification file " + SpecFile + " not found" }
 
-func (specMissing) Is(target error) bool { return target == fs.ErrNotExist }
+func (specMissingError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Load reads and validates the bundle in dir; the empty string means the current
 // directory. The working directory of the process stays as it is.
@@ -105,7 +105,7 @@ func absDir(dir string) (string, error) {
 func readSpec(dirfd int) (*specs.Spec, error) {
 	fd, err := openat(dirfd, SpecFile, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, specMissing{}
+		return nil, specMissingError{}
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: SpecFile, Err: err}

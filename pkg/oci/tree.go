@@ -19,6 +19,9 @@ type tree struct {
 	mounts []mount
 	// at holds the indices of the mounts on each canonical path, ascending.
 	at map[string][]int
+	// made holds the directories above the mounts: where the image has none,
+	// libcontainer makes them.
+	made map[string]bool
 }
 
 // mount is one entry of config.json's mounts, or a masked path. Only a bind mount
@@ -73,6 +76,7 @@ func (t *tree) place(spec *specs.Spec) error {
 		return nil
 	}
 	t.at = make(map[string][]int, n)
+	t.made = make(map[string]bool, n)
 	t.mounts = make([]mount, 0, n)
 	host, err := fdPath(t.root)
 	if err != nil {
@@ -86,10 +90,13 @@ func (t *tree) place(spec *specs.Spec) error {
 		if m.Type == "tmpfs" && !bind && !rbind && slices.Contains(m.Options, "tmpcopyup") {
 			continue // holds a copy of what it covers
 		}
-		t.add(w, stripRoot(host, m.Destination), mount{
+		dest := t.add(w, stripRoot(host, m.Destination), mount{
 			bind: bind || rbind, recursive: rbind, source: m.Source,
 			kind: m.Type, label: "mounts[" + itoa(i) + "]",
 		})
+		for d := filepath.Dir(dest); d != "/" && !t.made[d]; d = filepath.Dir(d) {
+			t.made[d] = true
+		}
 	}
 	for i, p := range masked {
 		t.add(w, filepath.Clean("/"+p), mount{label: "linux.maskedPaths[" + itoa(i) + "]"})
@@ -98,14 +105,15 @@ func (t *tree) place(spec *specs.Spec) error {
 }
 
 // add places m at dest, a clean absolute path whose symbolic links libcontainer
-// will follow through the rootfs and the mounts made so far.
-func (t *tree) add(w *walk, dest string, m mount) {
+// will follow through the rootfs and the mounts made so far, and returns the path
+// to which they lead. libcontainer refuses a mount on "/" with a message of its own.
+func (t *tree) add(w *walk, dest string, m mount) string {
 	dest = t.canonical(w, dest)
-	if dest == "/" {
-		return // libcontainer refuses it with a message of its own
+	if dest != "/" {
+		t.at[dest] = append(t.at[dest], len(t.mounts))
+		t.mounts = append(t.mounts, m)
 	}
-	t.at[dest] = append(t.at[dest], len(t.mounts))
-	t.mounts = append(t.mounts, m)
+	return dest
 }
 
 // canonical resolves the symbolic links in dest; components that do not exist

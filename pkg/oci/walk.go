@@ -33,12 +33,12 @@ type place struct {
 	why   string // fd -1: what hides it, "" for a directory yet to be made
 }
 
-// hidden is the error for a path that leads into a mount that does not exist yet.
-type hidden struct{ why string }
+// hiddenError is the error for a path that leads into a mount that does not exist yet.
+type hiddenError struct{ why string }
 
-func (e *hidden) Error() string { return unix.ENOENT.Error() + " (" + e.why + ")" }
+func (e *hiddenError) Error() string { return unix.ENOENT.Error() + " (" + e.why + ")" }
 
-func (e *hidden) Unwrap() error { return unix.ENOENT }
+func (e *hiddenError) Unwrap() error { return unix.ENOENT }
 
 func newWalk(t *tree) *walk {
 	return &walk{
@@ -48,6 +48,14 @@ func newWalk(t *tree) *walk {
 }
 
 func (w *walk) close() { w.toRoot() }
+
+// missing is the error for a place that holds nothing to look at.
+func (p *place) missing() error {
+	if p.why == "" {
+		return unix.ENOENT
+	}
+	return &hiddenError{p.why}
+}
 
 func (w *walk) top() *place { return &w.stack[len(w.stack)-1] }
 
@@ -140,14 +148,12 @@ func (w *walk) down(comp string, create bool) (link string, err error) {
 		w.push(w.mounted(j))
 		return "", nil
 	}
-	fd, err := -1, error(unix.ENOENT)
+	fd, err := -1, parent.missing()
 	if parent.fd >= 0 {
 		fd, err = w.lookup(&parent, comp)
-	} else if parent.why != "" {
-		err = &hidden{parent.why}
 	}
 	if err != nil {
-		if create && (err == unix.ENOENT || parent.fd < 0) {
+		if (err == unix.ENOENT || parent.fd < 0) && (create || w.tree.made[string(w.name)]) {
 			w.push(place{fd: -1, mode: unix.S_IFDIR, mount: parent.mount, why: parent.why})
 			return "", nil
 		}
