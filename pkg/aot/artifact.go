@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"os"
 )
 
 // Sentinels for artifacts. ErrStale: sound, but made by another engine,
@@ -18,7 +19,7 @@ var (
 )
 
 // The file: a header of headerSize bytes, then the parts, each at a multiple
-// of partAlign so that a part can be mapped.
+// of the page size so that a part can be mapped.
 //
 //	0  magic          8
 //	8  format         u32
@@ -37,14 +38,14 @@ const (
 	partEntry      = 24
 	partTable      = 128
 	headerSize     = partTable + maxParts*partEntry
-	partAlign      = 4096
 )
 
 // part is a piece of an artifact, never empty; what kinds there are is the
 // engine's matter.
 type part struct {
-	kind uint32
-	data []byte
+	kind   uint32
+	data   []byte
+	offset int64 // in the file; set by decode
 }
 
 // artifact is an artifact in memory. The data of a decoded one aliases the
@@ -58,13 +59,14 @@ type artifact struct {
 	crcs        []uint32 // as the part table says; set by decode
 }
 
-func (a *artifact) part(kind uint32) []byte {
-	for i := range a.parts {
-		if a.parts[i].kind == kind {
-			return a.parts[i].data
+// part gives the part of that kind, or one without data.
+func (a *artifact) part(kind uint32) part {
+	for _, p := range a.parts {
+		if p.kind == kind {
+			return p
 		}
 	}
-	return nil
+	return part{}
 }
 
 // verify checks the parts of the given kinds, all of them without arguments,
@@ -85,7 +87,10 @@ func (a *artifact) verify(kinds ...uint32) error {
 // castagnoli has instructions on amd64 and arm64: some 10 GB/s.
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
-func alignPart(n uint64) uint64 { return (n + partAlign - 1) &^ (partAlign - 1) }
+func alignPart(n uint64) uint64 {
+	page := uint64(os.Getpagesize())
+	return (n + page - 1) &^ (page - 1)
+}
 
 // header lays the parts out and encodes the header for them.
 func (a *artifact) header() ([]byte, error) {
@@ -167,7 +172,7 @@ func decodeArtifact(b []byte) (*artifact, error) {
 			return nil, fmt.Errorf("%w: part %d lies outside the file", ErrDamaged, i)
 		}
 		end = off + length
-		a.parts = append(a.parts, part{le.Uint32(e), b[off:end:end]})
+		a.parts = append(a.parts, part{le.Uint32(e), b[off:end:end], int64(off)})
 		a.crcs = append(a.crcs, le.Uint32(e[4:]))
 	}
 	if end != uint64(len(b)) {

@@ -14,6 +14,7 @@ const wasmPage = 64 << 10
 // copies nothing, and the Go heap knows nothing of it.
 type linearMemory struct {
 	limit   uint64 // bytes the guest may have; 0 is no limit
+	image   *fileImage
 	reserve []byte
 	buf     []byte
 	err     error // why the initial size could not be had
@@ -65,7 +66,15 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 	if size == 0 {
 		return []byte{}
 	}
+	fresh := m.buf == nil
 	m.buf = m.reserve[:size:size]
+	if fresh {
+		if err := m.image.place(m.buf); err != nil {
+			m.err = fmt.Errorf("initial memory: %w", err)
+			m.buf = nil
+			return nil
+		}
+	}
 	return m.buf
 }
 

@@ -2,6 +2,7 @@ package aot
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -171,7 +172,8 @@ func (e *wazeroEngine) compile(ctx context.Context, secs []section, info *Info) 
 	}
 	// The second pass learns the key of the shell and proves that what goes into
 	// the store can be loaded.
-	sh := shell(secs)
+	img := newImage(secs, info)
+	sh := shell(secs, img)
 	back := &wazeroCache{parts: [][]byte{native.content}}
 	if m, err = wazeroLoad(ctx, back, sh); err != nil {
 		return nil, fmt.Errorf("load what was compiled: %w", err)
@@ -180,9 +182,13 @@ func (e *wazeroEngine) compile(ctx context.Context, secs []section, info *Info) 
 	if !back.hit {
 		return nil, errors.New("load what was compiled: wazero did not take it")
 	}
-	a := &artifact{key: back.key, parts: []part{{partShell, sh}}}
+	a := &artifact{key: back.key, parts: []part{{kind: partShell, data: sh}}}
 	head, code, tail := splitNative(native.content)
-	for _, p := range []part{{partHead, head}, {partCode, code}, {partTail, tail}} {
+	if img != nil {
+		base := binary.LittleEndian.AppendUint64(nil, img.base)
+		a.parts = append(a.parts, part{kind: partImage, data: img.data}, part{kind: partImageBase, data: base})
+	}
+	for _, p := range []part{{kind: partHead, data: head}, {kind: partCode, data: code}, {kind: partTail, data: tail}} {
 		if len(p.data) > 0 {
 			a.parts = append(a.parts, p)
 		}
@@ -258,7 +264,9 @@ func (e *wazeroEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
 	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit}, nil
 }
 
-// openNative loads the module from its artifact.
+// openNative loads the module from its artifact. Mapping the code can fail
+// where copying does not: on a noexec mount, or by an SELinux policy for
+// executable files.
 func openNative(ctx context.Context, a OpenArgs) (Module, error) {
 	file, err := mapFile(a.Artifact, 0)
 	if err != nil {
@@ -272,16 +280,39 @@ func openNative(ctx context.Context, a OpenArgs) (Module, error) {
 	if art.length != uint64(len(a.Wasm)) {
 		return nil, fmt.Errorf("%w: made for a module of %d bytes, this one has %d", ErrStale, art.length, len(a.Wasm))
 	}
-	// wazero itself checks the CRC of the code; nobody else checks the rest.
-	if err := art.verify(partShell, partHead, partTail); err != nil {
+	// wazero itself checks the CRC of the code. The image can hurt the guest
+	// only, and reading all of it would undo the mapping; Ensure has checked it.
+	if err := art.verify(partShell, partHead, partTail, partImageBase); err != nil {
 		return nil, err
 	}
-	info, err := Inspect(art.part(partShell))
+	info, err := Inspect(art.part(partShell).data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: shell: %w", ErrDamaged, err)
 	}
-	c := &wazeroCache{key: art.key, keyed: true, parts: present(art.part(partHead), art.part(partCode), art.part(partTail))}
-	b, err := wazeroLoad(ctx, c, art.part(partShell))
+	code := art.part(partCode)
+	b, err := loadNative(ctx, art, &mappable{code.data, a.Artifact, code.offset})
+	if err != nil && !errors.Is(err, ErrStale) {
+		b, err = loadNative(ctx, art, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	img, err := openImage(art, a.Artifact)
+	if err != nil {
+		b.close()
+		return nil, err
+	}
+	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit, image: img}, nil
+}
+
+func loadNative(ctx context.Context, art *artifact, code *mappable) (*wazeroBinary, error) {
+	c := &wazeroCache{key: art.key, keyed: true, code: code}
+	for _, kind := range []uint32{partHead, partCode, partTail} {
+		if p := art.part(kind); p.data != nil {
+			c.parts = append(c.parts, p.data)
+		}
+	}
+	b, err := wazeroLoad(ctx, c, art.part(partShell).data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -289,7 +320,7 @@ func openNative(ctx context.Context, a OpenArgs) (Module, error) {
 		b.close()
 		return nil, fmt.Errorf("%w: made for another processor or version of wazero", ErrStale)
 	}
-	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit}, nil
+	return b, nil
 }
 
 // checkModule is what every module passes before an engine sees it.
@@ -305,18 +336,13 @@ type wazeroModule struct {
 	bin   *wazeroBinary
 	info  *Info
 	limit uint64
+	image *fileImage // nil without an artifact or an image in it
 }
 
 func (m *wazeroModule) Imports() []abi.Import { return m.info.Imports }
 
-func (m *wazeroModule) Close() error { return m.bin.close() }
-
-func present(all ...[]byte) [][]byte {
-	out := all[:0]
-	for _, b := range all {
-		if len(b) > 0 {
-			out = append(out, b)
-		}
-	}
-	return out
+// Close implements Module.
+func (m *wazeroModule) Close() error {
+	m.image.close()
+	return m.bin.close()
 }

@@ -3,6 +3,9 @@ package aot
 import (
 	"encoding/binary"
 	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kinds of parts in wazero's artifacts. Head, code and tail are one entry of
@@ -12,6 +15,8 @@ const (
 	partHead
 	partCode
 	partTail
+	partImage     // the initial memory, see image
+	partImageBase // its address, u64
 )
 
 // wazeroCache stands in the place of wazero's file cache (its interface is
@@ -20,6 +25,7 @@ type wazeroCache struct {
 	key   [32]byte
 	keyed bool // key is what the artifact says; else Get learns it
 	parts [][]byte
+	code  *mappable // where the second part can be mapped from; may be nil
 
 	hit     bool   // wazero took what Get gave
 	content []byte // what wazero compiled
@@ -32,7 +38,7 @@ func (c *wazeroCache) Get(key [32]byte) (io.ReadCloser, bool, error) {
 		return nil, false, nil
 	}
 	c.key, c.hit = key, true
-	return &partReader{parts: c.parts}, true, nil
+	return &partReader{parts: c.parts, code: c.code}, true, nil
 }
 
 // Add keeps what wazero compiled because Get had nothing.
@@ -54,11 +60,28 @@ func (c *wazeroCache) Delete([32]byte) error {
 	return nil
 }
 
+// mappable is a part as its bytes lie in a file.
+type mappable struct {
+	data   []byte
+	file   *os.File
+	offset int64
+}
+
 // partReader reads one part after the other. A read never ends short before
 // the end of all: wazero takes its header by a single Read.
-type partReader struct{ parts [][]byte }
+type partReader struct {
+	parts [][]byte
+	code  *mappable
+}
 
+// Read copies, but where wazero reads all the code into the pages it has
+// mapped for it, the file is mapped there instead.
 func (r *partReader) Read(p []byte) (int, error) {
+	if c := r.code; c != nil && len(r.parts) > 0 && len(p) == len(c.data) && len(r.parts[0]) == len(p) &&
+		&r.parts[0][0] == &c.data[0] && mapOver(p, c.file, c.offset, unix.PROT_READ, unix.MAP_POPULATE) {
+		r.parts = r.parts[1:]
+		return len(p), nil
+	}
 	n := 0
 	for n < len(p) && len(r.parts) > 0 {
 		c := copy(p[n:], r.parts[0])

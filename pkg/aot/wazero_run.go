@@ -17,7 +17,7 @@ var ErrLink = errors.New("unresolved import")
 
 // Run implements Module.
 func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
-	mem := &linearMemory{limit: m.limit}
+	mem := &linearMemory{limit: m.limit, image: m.image}
 	defer mem.Free()
 	if need := m.info.MemoryMin * wasmPage; m.limit != 0 && need > m.limit {
 		return fmt.Errorf("module needs %d bytes of memory to start, allowed are %d", need, m.limit)
