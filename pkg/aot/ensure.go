@@ -56,9 +56,13 @@ func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
 	if a.Store != nil {
 		var broken error
 		out.File, out.Cached, broken = m.fromStore(ctx, a.Store)
-		if out.File != nil {
+		if broken == nil {
+			out.File, broken = shielded(out.File)
+		}
+		if broken == nil {
 			return out, nil
 		}
+		out.File, out.Cached = nil, false
 		if m.failed != nil {
 			return nil, m.failed
 		}

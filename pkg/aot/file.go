@@ -36,12 +36,17 @@ func (m *mapping) close() { unix.Munmap(m.b) }
 // memoryFile writes a into a sealed memfd: as immutable as the store's files,
 // gone with the last descriptor.
 func memoryFile(a *artifact) (*os.File, error) {
+	return sealed(func(f *os.File) error { return a.writeTo(f) })
+}
+
+// sealed makes a memfd, has it filled, and seals it for good.
+func sealed(fill func(*os.File) error) (*os.File, error) {
 	fd, err := unix.MemfdCreate("runw-artifact", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("artifact in memory: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "runw-artifact")
-	if err = a.writeTo(f); err == nil {
+	if err = fill(f); err == nil {
 		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
 	}
 	if err != nil {
