@@ -17,6 +17,7 @@ import (
 type inventory struct {
 	mounts  []string // in the test's own mount namespace
 	cgroups []string // of this test process, in every hierarchy
+	pids    []int    // children of the test
 	fds     int      // of the test itself: consoles and sockets that it was sent
 }
 
@@ -34,6 +35,7 @@ func take() inventory {
 		found, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", pattern))
 		inv.cgroups = append(inv.cgroups, found...)
 	}
+	inv.pids = children()
 	fds, _ := os.ReadDir("/proc/self/fd")
 	inv.fds = len(fds)
 	return inv
@@ -53,7 +55,7 @@ func (b *box) close(before inventory) {
 	if left, _ := os.ReadDir(b.root); len(left) != 0 {
 		b.t.Errorf("state directory %s survives delete --force", left[0].Name())
 	}
-	for _, pid := range b.orphans() {
+	for _, pid := range orphans(before.pids) {
 		b.t.Errorf("process %d left behind", pid)
 	}
 	if files, _ := os.ReadDir(filepath.Join(b.dir, "tmp")); len(files) != 0 {
@@ -79,13 +81,16 @@ func (b *box) close(before inventory) {
 	}
 }
 
-// orphans reaps the test's ended children (it is their subreaper) and returns the pids of
-// those that still run, after killing them.
-func (b *box) orphans() []int {
+// orphans reaps the test's ended children (it is their subreaper) but the given ones, and
+// returns the pids of those that still run, after killing them.
+func orphans(known []int) []int {
 	var alive []int
 	eventually(2*time.Second, func() bool {
 		alive = nil
 		for _, pid := range children() {
+			if slices.Contains(known, pid) {
+				continue
+			}
 			var status unix.WaitStatus
 			if got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil); got == 0 && err == nil {
 				alive = append(alive, pid)

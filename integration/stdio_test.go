@@ -167,13 +167,10 @@ func TestFdsNotPreserved(t *testing.T) {
 
 // A native program has its three streams, what it was handed, and nothing more.
 func TestNativeFds(t *testing.T) {
-	b := newBox(t, "busybox", "sh", "-c", "for fd in /proc/self/fd/*; do [ -e $fd ] && readlink $fd; done; exit 0")
-	res := b.run().ok()
-	for line := range strings.Lines(res.stdout) {
-		line = strings.TrimSpace(line)
-		if !strings.HasPrefix(line, b.dir+"/std") && !strings.HasPrefix(line, "/proc/") && !strings.Contains(line, "/stdin") {
-			t.Errorf("open in the container: %s", line)
-		}
+	b := newBox(t, "busybox", "ls", "/proc/self/fd")
+	// 3 is the directory that ls reads.
+	if res := b.run().ok(); res.stdout != "0\n1\n2\n3\n" {
+		t.Errorf("open in the container: %v", res)
 	}
 }
 
