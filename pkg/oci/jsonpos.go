@@ -21,7 +21,11 @@ func locate(data []byte, err error) error {
 		if field == "" {
 			field = typ.Field
 		}
-		fault := fmt.Errorf("expected %s, got %s (line %d)", jsonType(typ.Type), typ.Value, line)
+		got := typ.Value
+		if got == "bool" { // the decoder's one word that is not JSON's
+			got = "boolean"
+		}
+		fault := fmt.Errorf("expected %s, got %s (line %d)", jsonType(typ.Type), got, line)
 		if field == "" {
 			return fault
 		}
