@@ -37,6 +37,10 @@ func shielded(f *os.File) (*os.File, error) {
 	if ro, err := readOnly(f); err == nil {
 		return ro, nil
 	}
+	return sealedCopy(f)
+}
+
+func sealedCopy(f *os.File) (*os.File, error) {
 	m, err := mapFile(f, 0)
 	if err != nil {
 		return nil, err
