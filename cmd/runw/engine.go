@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/runw/runw/pkg/aot"
+	"github.com/runw/runw/pkg/hostfuncs"
+	"github.com/runw/runw/pkg/hostfuncs/abi"
+	"github.com/runw/runw/pkg/sandbox"
+	"golang.org/x/sys/unix"
+)
+
+// The exit codes of the engine process that are not the guest's own.
+const (
+	// exitNotRunnable is the shell's code for a program that cannot be
+	// executed (POSIX sh, 2.8.2).
+	exitNotRunnable = 126
+	// exitNotFound is the shell's for a program that does not exist.
+	exitNotFound = 127
+	// exitTrap is 128 and SIGABRT, what a native program gets that aborts.
+	exitTrap = 128 + int(unix.SIGABRT)
+)
+
+// engine is the container's process once the sandbox is in place: it runs the
+// module of the handoff and gives its exit code.
+func engine(args []string) int {
+	catchSignals()
+	if len(args) == 0 {
+		return engineFailed("", errors.New("is started by 'runw create', not by hand"))
+	}
+	fd, err := strconv.Atoi(args[0])
+	if err != nil {
+		return engineFailed("", err)
+	}
+	r, err := sandbox.ReadHandoff(fd)
+	if err != nil {
+		return engineFailed("", err)
+	}
+	if err := runGuest(r); err != nil {
+		return guestEnded(r.ID, err)
+	}
+	return 0
+}
+
+// runGuest compiles nothing unless the artifact is of no use, and returns when
+// the guest has ended.
+func runGuest(r *sandbox.Received) error {
+	ctx := context.Background()
+	wasm, err := mapModule(r.Module)
+	if err != nil {
+		return fmt.Errorf("module: %w", err)
+	}
+	module, err := aot.Open(ctx, aot.OpenArgs{
+		Engine:      r.Engine,
+		Wasm:        wasm,
+		Artifact:    r.Artifact,
+		MemoryLimit: guestMemory(r.MemoryLimit),
+		Warn:        func(err error) { fmt.Fprintf(os.Stderr, "runw: container %q: %v\n", r.ID, err) },
+	})
+	if err != nil {
+		return err
+	}
+	defer module.Close()
+	host, err := hostfuncs.New(hostConfig(r))
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	funcs, err := host.Link(module.Imports())
+	if err != nil {
+		return err
+	}
+	return module.Run(ctx, aot.RunArgs{Funcs: funcs, Entry: r.Entry})
+}
+
+func hostConfig(r *sandbox.Received) hostfuncs.Config {
+	c := hostfuncs.Config{
+		Args:      r.Args,
+		Env:       r.Env,
+		Stdio:     [3]int{0, 1, 2},
+		Inherited: r.Files,
+	}
+	// libcontainer has looked up the user's home in the container's passwd.
+	c.Env = withDefault(c.Env, "HOME", os.Getenv("HOME"))
+	// WASI has no getcwd; Go's runtime, for one, believes PWD. An error leaves
+	// the guest with the preopen "." to start from.
+	cwd, _ := os.Getwd()
+	c.Env = withDefault(c.Env, "PWD", cwd)
+	for _, p := range r.Preopens {
+		c.Preopens = append(c.Preopens, hostfuncs.Preopen(p))
+	}
+	if r.Trace {
+		c.Trace = os.Stderr
+	}
+	return c
+}
+
+// withDefault adds a variable unless it is set already or there is no value.
+func withDefault(env []string, key, value string) []string {
+	set := slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, key+"=") })
+	if set || value == "" {
+		return env
+	}
+	return append(env, key+"="+value)
+}
+
+// mapModule maps the file: reading it would cost a page fault for each page of
+// a private copy.
+func mapModule(f *os.File) ([]byte, error) {
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() == 0 {
+		return nil, errors.New("is empty")
+	}
+	return unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
+}
+
+// guestEnded prints what ended the guest, unless it was the guest itself, and
+// gives the process's exit code.
+func guestEnded(id string, err error) int {
+	var exit *abi.ExitError
+	if errors.As(err, &exit) {
+		return int(exit.Code & 0xff) // what wait(2) can report
+	}
+	var trap *aot.TrapError
+	if errors.As(err, &trap) {
+		fmt.Fprintf(os.Stderr, "runw: container %q: %s\n", id, trap.Text())
+		return exitTrap
+	}
+	return engineFailed(id, err)
+}
+
+func engineFailed(id string, err error) int {
+	fmt.Fprintf(os.Stderr, "runw: container %q: %v\n", id, err)
+	if errors.Is(err, os.ErrNotExist) {
+		return exitNotFound
+	}
+	return exitNotRunnable
+}

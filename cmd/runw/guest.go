@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/runw/runw/pkg/aot"
+	"github.com/runw/runw/pkg/hostfuncs"
+	"github.com/runw/runw/pkg/oci"
+	"github.com/runw/runw/pkg/sandbox"
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+)
+
+// annotationTrace, set to "true", makes the engine print every host call on
+// the container's stderr.
+const annotationTrace = "run.runw.trace"
+
+// withContainer turns the flags that create and run share into CreateArgs,
+// with the module ready to run if the bundle has one, and calls f.
+func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) error) error {
+	a := sandbox.CreateArgs{
+		ID:           c.Args().First(),
+		PreserveFDs:  c.Int("preserve-fds"),
+		NoPivot:      c.Bool("no-pivot"),
+		NoNewKeyring: c.Bool("no-new-keyring"),
+	}
+	if a.PreserveFDs < 0 {
+		return errors.New("--preserve-fds must not be negative")
+	}
+	for flag, to := range map[string]*string{
+		"pid-file": &a.PIDFile, "console-socket": &a.ConsoleSocket, "pidfd-socket": &a.PidfdSocket,
+	} {
+		path, err := absolute(c.String(flag))
+		if err != nil {
+			return err
+		}
+		*to = path
+	}
+	b, err := oci.Load(c.String("bundle"))
+	if err != nil {
+		return err
+	}
+	a.Bundle, a.Spec = b.Dir, b.Spec
+	w, err := oci.Detect(b)
+	if err != nil {
+		return err
+	}
+	logrus.Debugf("workload is %s: %s", w.Kind, w.Why)
+	if w.Kind == oci.Native {
+		return f(a)
+	}
+	defer w.Module.Close()
+	guest, err := prepareGuest(c.Context, opts, b, w)
+	if err != nil {
+		return fmt.Errorf("module %s: %w", w.Path, err)
+	}
+	if guest.Artifact != nil {
+		defer guest.Artifact.Close()
+	}
+	a.Guest = guest
+	return f(a)
+}
+
+// prepareGuest does everything that can fail about a module before there is a
+// container: after exec.fifo only the container's stderr is left to tell
+// anybody.
+func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Workload) (*sandbox.Guest, error) {
+	engine, err := aot.Resolve(w.Engine)
+	if err != nil {
+		return nil, err
+	}
+	wasm, err := io.ReadAll(w.Module)
+	if err != nil {
+		return nil, err
+	}
+	info, err := aot.Inspect(wasm)
+	if err != nil {
+		return nil, err
+	}
+	limit := memoryLimit(b)
+	if err := checkModule(info, w.Export, limit); err != nil {
+		return nil, err
+	}
+	preopens, err := oci.Preopens(b.Spec)
+	if err != nil {
+		return nil, err
+	}
+	artifact, err := aot.Ensure(ctx, aot.EnsureArgs{
+		Wasm:   wasm,
+		Engine: engine,
+		Store:  openStore(opts),
+		Warn:   func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	logrus.Debugf("artifact %s for %s, cached: %t", artifact.Digest, artifact.Engine, artifact.Cached)
+	g := &sandbox.Guest{
+		Engine:      engine,
+		Entry:       w.Export,
+		MemoryLimit: limit,
+		Module:      w.Module,
+		Artifact:    artifact.File,
+		Trace:       b.Spec.Annotations[annotationTrace] == "true",
+	}
+	for _, p := range preopens {
+		g.Preopens = append(g.Preopens, sandbox.Preopen(p))
+	}
+	return g, nil
+}
+
+// openStore gives nil, and says why, when there is no usable store: then each
+// start compiles.
+func openStore(opts *options) *aot.Store {
+	dir := opts.aotDir
+	if dir == "" {
+		var err error
+		if dir, err = defaultStoreDir(); err != nil {
+			logrus.Warnf("native code is not kept: %v", err)
+			return nil
+		}
+	}
+	store, err := aot.OpenStore(dir)
+	if err != nil {
+		logrus.Warnf("native code is not kept: %v", err)
+		return nil
+	}
+	return store
+}
+
+// memoryLimit is the container's limit in bytes, 0 for none.
+func memoryLimit(b *oci.Bundle) uint64 {
+	l := b.Spec.Linux
+	if l == nil || l.Resources == nil || l.Resources.Memory == nil || l.Resources.Memory.Limit == nil {
+		return 0
+	}
+	return uint64(max(*l.Resources.Memory.Limit, 0)) // -1 is "unlimited"
+}
+
+// checkModule refuses what could not be linked or started.
+func checkModule(info *aot.Info, entry string, limit uint64) error {
+	if err := hostfuncs.Check(info.Imports); err != nil {
+		return err
+	}
+	for _, im := range info.OtherImports {
+		return fmt.Errorf("%w: %s %s.%s", hostfuncs.ErrUnknownImport, im.Kind, im.Module, im.Name)
+	}
+	if entry == "" {
+		entry = "_start"
+	}
+	if e, ok := info.Export(entry); !ok || e.Kind != aot.KindFunc {
+		return fmt.Errorf("exports no function %q to start with", entry)
+	}
+	const page = 64 << 10 // core spec 4.2.8
+	if need := info.MemoryMin * page; limit > 0 && info.HasMemory && need > limit {
+		return fmt.Errorf("needs %d bytes of memory, linux.resources.memory.limit allows %d", need, limit)
+	}
+	return nil
+}
+
+// defaultStoreDir is where native code is kept unless --aot-dir says otherwise.
+func defaultStoreDir() (string, error) {
+	if os.Geteuid() == 0 && !inUserNamespace() {
+		return "/var/lib/runw/aot", nil
+	}
+	cache, err := os.UserCacheDir()
+	if err == nil {
+		return cache + "/runw/aot", nil
+	}
+	// podman calls a rootless runtime with an almost empty environment.
+	home, err := homeOfOwner()
+	if err != nil {
+		return "", err
+	}
+	return home + "/.cache/runw/aot", nil
+}

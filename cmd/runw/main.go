@@ -1,0 +1,101 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/runw/runw/pkg/sandbox"
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	// Both internal processes start before anything of the command line is
+	// built: each start of a container pays for what happens here.
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "init":
+			sandbox.Init()
+		case sandbox.EngineCommand:
+			os.Exit(engine(os.Args[2:]))
+		}
+	}
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
+
+// run is the whole command line; its result is the exit code.
+func run(args []string, out, errOut io.Writer) int {
+	app, opts := newApp(out, errOut)
+	r := reporter{errOut: errOut, opts: opts}
+	return r.exitCode(app.Run(args))
+}
+
+const description = `runw runs the containers that OCI bundles describe: a directory with a file
+config.json and a root filesystem. Where the program of a bundle is a
+WebAssembly module, runw compiles it ahead of time, keeps the native code, and
+runs it in the same sandbox a Linux program would get.
+
+To start a new instance of a container:
+
+    # runw run [ -b bundle ] <container-id>
+
+Where "<container-id>" is your name for the instance of the container that you
+are starting. The name must be unique on your host. The bundle directory is the
+current one if "-b" is not given.`
+
+func newApp(out, errOut io.Writer) (*cli.App, *options) {
+	opts := &options{}
+	cli.VersionPrinter = printVersion // the library has no other place for it
+	app := &cli.App{
+		Name:            "runw",
+		Usage:           "OCI runtime for WebAssembly modules and Linux programs",
+		Description:     description,
+		Version:         version,
+		Flags:           globalFlags(),
+		Writer:          out,
+		ErrWriter:       errOut,
+		HideHelpCommand: true,
+		Before:          opts.read,
+		ExitErrHandler:  func(*cli.Context, error) {}, // report.go decides
+		OnUsageError:    usageError,
+		Action:          noCommand,
+		Commands: []*cli.Command{
+			createCommand(opts),
+			deleteCommand(opts),
+			featuresCommand(),
+			killCommand(opts),
+			listCommand(opts),
+			runCommand(opts),
+			specCommand(),
+			startCommand(opts),
+			stateCommand(opts),
+		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = usageError
+		c.HideHelpCommand = true
+	}
+	return app, opts
+}
+
+func globalFlags() []cli.Flag {
+	root, _ := sandbox.DefaultRoot()
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "debug", Usage: "enable debug logging"},
+		&cli.StringFlag{Name: "log", Usage: "set the log file to write runw logs to (default is '/dev/stderr')"},
+		&cli.StringFlag{Name: "log-format", Usage: "set the log format ('text' (default), or 'json')"},
+		&cli.StringFlag{Name: "root", Value: root, Usage: "root directory for storage of container state (this should be located in tmpfs)"},
+		&cli.BoolFlag{Name: "systemd-cgroup", Usage: `enable systemd cgroup support, expects cgroupsPath to be of form "slice:prefix:name" for e.g. "system.slice:runw:434234"`},
+		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors ('true', 'false', or 'auto')"},
+		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},
+	}
+}
+
+// absolute makes a path from the command line independent of the working
+// directory, which becomes the bundle's.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
+}

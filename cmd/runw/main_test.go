@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// runCLI calls the whole command line in this process, with its own state
+// directory.
+func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	t.Cleanup(func() {
+		logrus.SetOutput(os.Stderr)
+		logrus.SetLevel(logrus.InfoLevel)
+		logrus.SetFormatter(new(logrus.TextFormatter))
+	})
+	t.Setenv("RUNW_AOT_DIR", "")
+	var out, errOut bytes.Buffer
+	all := append([]string{"runw", "--root", filepath.Join(t.TempDir(), "root")}, args...)
+	code = run(all, &out, &errOut)
+	return code, out.String(), errOut.String()
+}
+
+func TestHelp(t *testing.T) {
+	// The default of --root depends on who asks.
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	commands := []string{"", "create", "delete", "features", "kill", "list", "run", "spec", "start", "state"}
+	for _, name := range commands {
+		t.Run("runw "+name, func(t *testing.T) {
+			args := []string{"runw", name, "--help"}
+			if name == "" {
+				args = []string{"runw", "--help"}
+			}
+			var out, errOut bytes.Buffer
+			if code := run(args, &out, &errOut); code != 0 || errOut.Len() != 0 {
+				t.Fatalf("exit code %d, stderr %q", code, errOut.String())
+			}
+			golden(t, filepath.Join("testdata", "help", strings.TrimSpace("runw "+name)+".txt"), out.Bytes())
+		})
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("differs from %s (go test -update rewrites it):\n%s", path, got)
+	}
+}
+
+func TestErrors(t *testing.T) {
+	empty := t.TempDir()
+	cases := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no id", []string{"create"}, `"create" requires exactly 1 argument(s) (see 'runw create --help')`},
+		{"too many", []string{"state", "a", "b"}, `"state" requires exactly 1 argument(s)`},
+		{"kill too many", []string{"kill", "a", "TERM", "x"}, `"kill" requires a maximum of 2 argument(s)`},
+		{"unknown flag", []string{"run", "--nonsense", "c1"}, "flag provided but not defined: -nonsense (see 'runw run --help')"},
+		{"unknown command", []string{"nonsense"}, `unknown command "nonsense"`},
+		{"no config.json", []string{"create", "--bundle", empty, "c1"}, `container "c1": create: JSON specification file config.json not found`},
+		{"no bundle", []string{"run", "--bundle", filepath.Join(empty, "absent"), "c1"}, `container "c1": run: `},
+		{"no container", []string{"state", "c1"}, `container "c1": state: container does not exist`},
+		{"empty id", []string{"start", ""}, "container id cannot be empty"},
+		{"signal", []string{"kill", "c1", "NONSENSE"}, `container "c1": kill: unknown signal "NONSENSE"`},
+		{"list format", []string{"list", "--format", "xml"}, "list: invalid format option"},
+		{"preserve-fds", []string{"create", "--preserve-fds", "-1", "c1"}, "--preserve-fds must not be negative"},
+		{"log format", []string{"--log-format", "xml", "list"}, "invalid log-format: xml"},
+		{"rootless", []string{"--rootless", "maybe", "list"}, `--rootless: invalid value "maybe"`},
+		{"root", []string{"--root", "/", "list"}, "--root argument should not be set to /"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			log := filepath.Join(t.TempDir(), "log")
+			code, _, stderr := runCLI(t, append([]string{"--log", log}, c.args...)...)
+			if code != 1 {
+				t.Errorf("exit code %d", code)
+			}
+			if !strings.HasPrefix(stderr, "runw: ") || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, c.want) {
+				t.Errorf("stderr is %q, want one line with %q", stderr, c.want)
+			}
+			logged, err := os.ReadFile(log)
+			if err != nil && c.name != "log format" {
+				t.Fatal(err)
+			}
+			if n := bytes.Count(logged, []byte("level=error")); n != 1 && c.name != "log format" {
+				t.Errorf("%d error lines in the log: %s", n, logged)
+			}
+		})
+	}
+}
+
+func TestSpecNeverOverwrites(t *testing.T) {
+	dir := t.TempDir()
+	if code, _, stderr := runCLI(t, "spec", "--bundle", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := runCLI(t, "spec", "--bundle", dir, "--wasm", "/a.wasm")
+	if code != 1 || !strings.Contains(stderr, "exists. Remove it first") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	after, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("config.json was changed (%v)", err)
+	}
+}
+
+func TestParseSignal(t *testing.T) {
+	for in, want := range map[string]int{"": 15, "9": 9, "TERM": 15, "sigkill": 9, "SIGHUP": 1, "usr1": 10, "0": 0} {
+		got, err := parseSignal(in)
+		if err != nil || int(got) != want {
+			t.Errorf("%q: %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"nope", "SIG", "TERM "} {
+		if got, err := parseSignal(in); err == nil {
+			t.Errorf("%q gave %d", in, got)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/runw/runw/pkg/sandbox"
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+)
+
+// options are the global flags, read before any command runs.
+type options struct {
+	runtime sandbox.Runtime
+	aotDir  string
+	// logFile is set when --log names a file: only then does an error go to
+	// the log and to stderr.
+	logFile bool
+}
+
+// read is the application's Before.
+func (o *options) read(c *cli.Context) error {
+	if err := o.readLog(c); err != nil {
+		return err
+	}
+	root, err := stateRoot(c)
+	if err != nil {
+		return err
+	}
+	rootless, err := boolOrAuto(c.String("rootless"))
+	if err != nil {
+		return fmt.Errorf("--rootless: %w", err)
+	}
+	o.runtime = sandbox.Runtime{Root: root, SystemdCgroup: c.Bool("systemd-cgroup"), Rootless: rootless}
+	o.aotDir, err = absolute(c.String("aot-dir"))
+	return err
+}
+
+func (o *options) readLog(c *cli.Context) error {
+	logrus.SetOutput(c.App.ErrWriter)
+	if c.Bool("debug") {
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+	switch format := c.String("log-format"); format {
+	case "", "text":
+	case "json":
+		logrus.SetFormatter(new(logrus.JSONFormatter))
+	default:
+		return errors.New("invalid log-format: " + format)
+	}
+	path := c.String("log")
+	if path == "" {
+		return nil
+	}
+	// Appended with O_SYNC: several processes write here, and containerd reads
+	// the last line as soon as the process has ended.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_SYNC, 0o644)
+	if err != nil {
+		return fmt.Errorf("--log: %w", err)
+	}
+	logrus.SetOutput(f)
+	o.logFile = true
+	return nil
+}
+
+// stateRoot makes --root absolute and, when it was not given and lies below
+// $XDG_RUNTIME_DIR, sets the sticky bit that keeps the directory from being
+// cleaned up (XDG base directory specification).
+func stateRoot(c *cli.Context) (string, error) {
+	if !c.IsSet("root") {
+		root, xdg := sandbox.DefaultRoot()
+		if !xdg {
+			return root, nil
+		}
+		if err := os.MkdirAll(root, 0o700); err != nil {
+			return "", fmt.Errorf("the path in $XDG_RUNTIME_DIR must be writable by the user: %w", err)
+		}
+		if err := os.Chmod(root, 0o700|os.ModeSticky); err != nil {
+			return "", fmt.Errorf("you should check permission of the path in $XDG_RUNTIME_DIR: %w", err)
+		}
+		return root, nil
+	}
+	root, err := filepath.Abs(c.String("root"))
+	if err != nil {
+		return "", err
+	}
+	if root == "/" {
+		return "", errors.New("option --root argument should not be set to /")
+	}
+	return root, nil
+}
+
+func boolOrAuto(s string) (*bool, error) {
+	if s == "" || strings.EqualFold(s, "auto") {
+		return nil, nil
+	}
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return nil, fmt.Errorf("invalid value %q, want 'true', 'false' or 'auto'", s)
+	}
+	return &b, nil
+}
