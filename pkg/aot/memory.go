@@ -7,7 +7,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const wasmPage = 64 << 10
+const (
+	wasmPage = 64 << 10
+	// wazero's native code loads the length of a memory as 32 bits, so a memory
+	// of 4 GiB would have none. One page less works.
+	wazeroMaxMemory = 1<<32 - wasmPage
+)
 
 // linearMemory is one guest memory: a reservation of address space of which
 // the first len(buf) bytes are accessible. The address never changes, growing
@@ -23,6 +28,7 @@ type linearMemory struct {
 // Allocate is called by wazero once per instance, with the greatest size that
 // it will ever ask for.
 func (m *linearMemory) Allocate(_, most uint64) experimental.LinearMemory {
+	most = min(most, wazeroMaxMemory)
 	if m.limit != 0 {
 		most = min(most, m.limit&^(wasmPage-1))
 	}

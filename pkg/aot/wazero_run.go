@@ -19,8 +19,12 @@ var ErrLink = errors.New("unresolved import")
 func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
 	mem := &linearMemory{limit: m.limit, image: m.image}
 	defer mem.Free()
-	if need := m.info.MemoryMin * wasmPage; m.limit != 0 && need > m.limit {
-		return fmt.Errorf("module needs %d bytes of memory to start, allowed are %d", need, m.limit)
+	limit := uint64(wazeroMaxMemory)
+	if m.limit != 0 {
+		limit = min(limit, m.limit)
+	}
+	if need := m.info.MemoryMin * wasmPage; need > limit {
+		return fmt.Errorf("module needs %d bytes of memory to start, allowed are %d", need, limit)
 	}
 	if err := checkEntry(m.info, a.Entry); err != nil {
 		return err
@@ -182,8 +186,7 @@ func apiTypes(vs []abi.ValueType) []api.ValueType {
 }
 
 // hostFunc is a host function as wazero calls it. The memory comes from our
-// own allocator: asking wazero for it costs three calls, and its size is a
-// uint32, which is 0 for a memory of 4 GiB.
+// own allocator: asking wazero for it costs three calls.
 type hostFunc struct {
 	call func(abi.Memory, []uint64) error
 	mem  *linearMemory
