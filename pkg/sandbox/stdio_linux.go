@@ -73,8 +73,13 @@ func (l *launch) newPipes(p *libcontainer.Process) (*stdio, error) {
 	return s, nil
 }
 
-func (s *stdio) copy(to io.Writer, from io.Reader) {
-	s.copying.Go(func() { _, _ = io.Copy(to, from) })
+// copy closes from when to takes no more: a container whose reader has gone away
+// must get EPIPE, not fill a pipe that nobody empties.
+func (s *stdio) copy(to io.Writer, from io.ReadCloser) {
+	s.copying.Go(func() {
+		_, _ = io.Copy(to, from)
+		from.Close()
+	})
 }
 
 // started is to be called when the container's process runs: it takes over the
