@@ -63,10 +63,10 @@ func hostileBundle(t testing.TB, dir string, c *choices) *Bundle {
 	}
 	for range min(len(*c), 32) {
 		side := c.of("rootfs", "rootfs", "host")
-		switch c.n(8) {
-		case 0, 1, 2:
+		switch c.n(16) {
+		default:
 			plantBeneath(t, dir+"/"+side, c)
-		case 3, 4:
+		case 1, 2, 3, 4:
 			plantLink(t, dir+"/"+side, c.inside(), c.target(dir))
 		case 5:
 			spec.Mounts = append(spec.Mounts, bindFrom(c))
