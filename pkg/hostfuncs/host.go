@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
@@ -49,9 +50,10 @@ type Preopen struct {
 type Host struct {
 	args, env stringList
 	files     table
+	fs        filesystem
 	clock     clock
 	poll      poller
-	sock      message
+	msg       message
 	trace     io.Writer
 	// raise sends a stop signal to this process; a fuzz target that stopped
 	// itself would hang.
@@ -64,7 +66,7 @@ var ErrUnknownImport = errors.New("unknown import")
 
 // New builds the guest's world. The descriptors of c belong to the Host from
 // then on and Close closes them; if New fails they stay the caller's.
-func New(c Config) (_ *Host, retErr error) {
+func New(c Config) (*Host, error) {
 	h := &Host{trace: c.Trace, poll: poller{timer: -1}, raise: raiseSelf}
 	var err error
 	if h.args, err = newStringList(c.Args); err != nil {
@@ -80,32 +82,35 @@ func New(c Config) (_ *Host, retErr error) {
 		return nil, fmt.Errorf("%d descriptors for a table of %d: %w", n, h.files.max, unix.EMFILE)
 	}
 	h.clock = newClock()
-	for _, fds := range [...][]int{c.Stdio[:], c.Inherited} {
-		for _, fd := range fds {
-			var e *entry
-			if fd >= 0 {
-				if e, err = newEntry(fd, true); err != nil {
-					return nil, fmt.Errorf("guest fd %d: %w", len(h.files.entries), err)
-				}
-			}
-			h.files.entries = append(h.files.entries, e)
-		}
+	if err = h.takeOver(slices.Concat(c.Stdio[:], c.Inherited)); err != nil {
+		return nil, err
 	}
-	given := len(h.files.entries)
-	defer func() {
-		if retErr != nil {
-			h.files.entries = h.files.entries[given:]
-			_ = h.Close()
-		}
-	}()
-	for _, p := range c.Preopens {
-		e, err := openPreopen(p)
-		if err != nil {
-			return nil, fmt.Errorf("preopen %q: %w", p.Name, err)
-		}
-		h.files.entries = append(h.files.entries, e)
+	preopens, err := openPreopens(c.Preopens)
+	if err != nil {
+		return nil, err
 	}
+	for i, e := range preopens {
+		h.files.put(len(c.Stdio)+len(c.Inherited)+i, e)
+	}
+	h.fs.guard = newProcGuard()
 	return h, nil
+}
+
+// takeOver puts descriptors of the host at the same places of the guest's
+// table; a negative one leaves a gap.
+func (h *Host) takeOver(fds []int) error {
+	for i, fd := range fds {
+		if fd < 0 {
+			continue
+		}
+		e, err := newEntry(fd, true)
+		if err != nil {
+			return fmt.Errorf("guest fd %d: %w", i, err)
+		}
+		e.inherited = i >= len(Config{}.Stdio)
+		h.files.put(i, e)
+	}
+	return nil
 }
 
 // maxFDs settles Config.MaxFDs.
@@ -133,6 +138,7 @@ func (h *Host) Close() error {
 		}
 	}
 	h.poll.close()
+	h.fs.guard.close()
 	return first
 }
 

@@ -7,46 +7,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// message is the scratch for one recvmsg or sendmsg. x/sys's own wrappers
-// allocate an iovec array and a sockaddr a call.
+// message is the scratch for one recvmsg or sendmsg, for which x/sys's own
+// wrappers allocate.
 type message struct {
 	hdr unix.Msghdr
-	iov []unix.Iovec
+	iov vector
 }
 
 // gather points the message at the count buffers that the guest's iovec array
-// at ptr names. Buffers may overlap: the kernel fills them in order.
+// at ptr names.
 func (m *message) gather(mem abi.Memory, ptr, count uint32) Errno {
-	if count > maxIovecs {
-		return errnoInval
+	if errno := m.iov.gather(mem, ptr, count); errno != errnoSuccess {
+		return errno
 	}
-	list, ok := mem.Bytes(ptr, count*iovecSize)
-	if !ok {
-		return errnoFault
-	}
-	m.iov = m.iov[:0]
-	for ; len(list) > 0; list = list[iovecSize:] {
-		base, n := readIovec(list)
-		buf, ok := mem.Bytes(base, n)
-		if !ok {
-			return errnoFault
-		}
-		if len(buf) > 0 {
-			m.iov = append(m.iov, unix.Iovec{Base: &buf[0], Len: uint64(len(buf))})
-		}
-	}
-	m.hdr = unix.Msghdr{}
-	if len(m.iov) > 0 {
-		m.hdr.Iov = &m.iov[0]
-		m.hdr.Iovlen = uint64(len(m.iov))
-	}
+	m.hdr = unix.Msghdr{Iov: unsafe.SliceData(m.iov)}
+	m.hdr.SetIovlen(len(m.iov))
 	return errnoSuccess
 }
 
-// release drops the pointers into the guest's memory: the engine may move that
-// before the next call.
 func (m *message) release() {
-	clear(m.iov)
+	m.iov.release()
 	m.hdr = unix.Msghdr{}
 }
 

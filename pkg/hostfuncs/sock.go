@@ -2,7 +2,6 @@ package hostfuncs
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"golang.org/x/sys/unix"
@@ -62,8 +61,8 @@ func (h *Host) sockAccept(mem abi.Memory, p []uint64) Errno {
 	}
 	// A full table must leave the connection in the listener's queue, as
 	// accept(2) does at RLIMIT_NOFILE.
-	if !h.roomForOne() {
-		return errnoMfile
+	if _, errno := h.files.lowest(); errno != errnoSuccess {
+		return errno
 	}
 	host, errno := h.acceptOn(e, flags)
 	if errno != errnoSuccess {
@@ -81,11 +80,6 @@ func (h *Host) sockAccept(mem abi.Memory, p []uint64) Errno {
 	}
 	mem.PutUint32(out, fd)
 	return errnoSuccess
-}
-
-// roomForOne says that the table can take one more entry.
-func (h *Host) roomForOne() bool {
-	return len(h.files.entries) < h.files.max || slices.Contains(h.files.entries, nil)
 }
 
 func (h *Host) acceptOn(e *entry, flags fdflags) (int, Errno) {
@@ -130,8 +124,8 @@ func (h *Host) sockRecv(mem abi.Memory, p []uint64) Errno {
 	if errno := writableAt(mem, datalen, 4, roflags, 2); errno != errnoSuccess {
 		return errno
 	}
-	defer h.sock.release()
-	if errno := h.sock.gather(mem, uint32(p[1]), uint32(p[2])); errno != errnoSuccess {
+	defer h.msg.release()
+	if errno := h.msg.gather(mem, uint32(p[1]), uint32(p[2])); errno != errnoSuccess {
 		return errno
 	}
 	n, errno := h.transfer(e, unix.SYS_RECVMSG, flags)
@@ -139,7 +133,7 @@ func (h *Host) sockRecv(mem abi.Memory, p []uint64) Errno {
 		return errno
 	}
 	ro := uint16(0)
-	if h.sock.hdr.Flags&unix.MSG_TRUNC != 0 {
+	if h.msg.hdr.Flags&unix.MSG_TRUNC != 0 {
 		ro = recvDataTruncated
 	}
 	mem.PutUint32(datalen, n)
@@ -171,8 +165,8 @@ func (h *Host) sockSend(mem abi.Memory, p []uint64) Errno {
 	if _, ok := mem.Bytes(datalen, 4); !ok {
 		return errnoFault
 	}
-	defer h.sock.release()
-	if errno := h.sock.gather(mem, uint32(p[1]), uint32(p[2])); errno != errnoSuccess {
+	defer h.msg.release()
+	if errno := h.msg.gather(mem, uint32(p[1]), uint32(p[2])); errno != errnoSuccess {
 		return errno
 	}
 	n, errno := h.transfer(e, unix.SYS_SENDMSG, unix.MSG_NOSIGNAL)
@@ -193,7 +187,7 @@ func (h *Host) transfer(e *entry, trap uintptr, flags int) (uint32, Errno) {
 		events = unix.POLLOUT
 	}
 	for {
-		n, errno := h.sock.transfer(trap, e.fd, flags)
+		n, errno := h.msg.transfer(trap, e.fd, flags)
 		if retry, errno := h.again(e, events, errno); !retry {
 			return n, errno
 		}

@@ -1,6 +1,10 @@
 package hostfuncs
 
-import "golang.org/x/sys/unix"
+import (
+	"math/bits"
+
+	"golang.org/x/sys/unix"
+)
 
 // filetype is the witx filetype of a descriptor.
 type filetype uint8
@@ -27,6 +31,8 @@ const (
 	fdflagNonblock fdflags = 4
 	fdflagRsync    fdflags = 8
 	fdflagSync     fdflags = 16
+
+	fdflagsAll = fdflagAppend | fdflagDsync | fdflagNonblock | fdflagRsync | fdflagSync
 )
 
 // entry is one open descriptor of the guest: a file, directory, pipe, terminal
@@ -45,6 +51,9 @@ type entry struct {
 	// outside the guest (stdio, inherited descriptors): O_NONBLOCK is emulated
 	// there instead of being set for everybody.
 	shared bool
+	// inherited says that the guest was started with the descriptor at fd 3 or
+	// above: guests that look for preopens must not stop at it.
+	inherited bool
 	// preopen says that name is to be reported by fd_prestat_dir_name.
 	preopen bool
 	name    string
@@ -59,11 +68,26 @@ type entry struct {
 	dir *dirStream
 }
 
+// close gives back the host's descriptors. Linux frees the number even when
+// close(2) reports an error, EINTR included, so it is never repeated.
+func (e *entry) close() Errno {
+	if e.dir != nil {
+		e.dir.close()
+	}
+	if err := unix.Close(e.fd); err != nil && err != unix.EINTR {
+		return errnoOf(err)
+	}
+	return errnoSuccess
+}
+
 // table maps the guest's descriptor numbers to entries. The lowest free number
 // is given out first, as in POSIX.
 type table struct {
 	entries []*entry
 	max     int
+	// used has one bit for each number; no word below low has a free one.
+	used []uint64
+	low  int
 }
 
 // get finds an open descriptor; BADF if there is none of that number.
@@ -74,20 +98,50 @@ func (t *table) get(fd uint32) (*entry, Errno) {
 	return t.entries[fd], errnoSuccess
 }
 
+// lowest is the number that insert would use next; MFILE when the table is
+// full. Callers whose work cannot be undone ask before they begin.
+func (t *table) lowest() (int, Errno) {
+	for t.low < len(t.used) && ^t.used[t.low] == 0 {
+		t.low++
+	}
+	fd := t.low * 64
+	if t.low < len(t.used) {
+		fd += bits.TrailingZeros64(^t.used[t.low])
+	}
+	if fd >= t.max {
+		return 0, errnoMfile
+	}
+	return fd, errnoSuccess
+}
+
 // insert gives e the lowest free number; MFILE when the table is full, and
 // then e stays the caller's to close.
 func (t *table) insert(e *entry) (uint32, Errno) {
-	for i, have := range t.entries {
-		if have == nil {
-			t.entries[i] = e
-			return uint32(i), errnoSuccess
-		}
+	fd, errno := t.lowest()
+	if errno != errnoSuccess {
+		return 0, errno
 	}
-	if len(t.entries) >= t.max {
-		return 0, errnoMfile
+	t.put(fd, e)
+	return uint32(fd), errnoSuccess
+}
+
+// put gives e a number that is free. New uses it to leave gaps.
+func (t *table) put(fd int, e *entry) {
+	for len(t.entries) <= fd {
+		t.entries = append(t.entries, nil)
 	}
-	t.entries = append(t.entries, e)
-	return uint32(len(t.entries) - 1), errnoSuccess
+	for len(t.used) <= fd/64 {
+		t.used = append(t.used, 0)
+	}
+	t.entries[fd] = e
+	t.used[fd/64] |= 1 << (fd % 64)
+}
+
+// take removes an entry without closing it.
+func (t *table) take(fd uint32) {
+	t.entries[fd] = nil
+	t.used[fd/64] &^= 1 << (fd % 64)
+	t.low = min(t.low, int(fd/64))
 }
 
 // close frees the number and the host's descriptor behind it.
@@ -96,6 +150,25 @@ func (t *table) close(fd uint32) Errno {
 	if errno != errnoSuccess {
 		return errno
 	}
-	t.entries[fd] = nil
-	return errnoOf(unix.Close(e.fd))
+	t.take(fd)
+	return e.close()
+}
+
+// renumber moves from's entry to the number to and closes what was there. Both
+// must be open: a guest that could choose free numbers would race with another
+// part of itself that is about to be given one (witx fd_renumber).
+func (t *table) renumber(from, to uint32) Errno {
+	e, errno := t.get(from)
+	if errno != errnoSuccess {
+		return errno
+	}
+	old, errno := t.get(to)
+	if errno != errnoSuccess || from == to {
+		return errno
+	}
+	t.entries[to] = e
+	t.take(from)
+	// What close(2) says about the old file is lost, as with dup2(2).
+	_ = old.close()
+	return errnoSuccess
 }
