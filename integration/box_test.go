@@ -26,7 +26,7 @@ import (
 
 // commandTimeout ends a runtime that hangs. A cold compile of a 6 MB module under load
 // takes about 10 s.
-const commandTimeout = 120 * time.Second
+const commandTimeout = 60 * time.Second
 
 type runtimeUnderTest struct {
 	path string // absolute

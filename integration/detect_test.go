@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// What is Wasm, and what is not, seen from the outside.
+func TestDetection(t *testing.T) {
+	needRunw(t)
+	module := func(name string, mode os.FileMode) func(*testing.T, *box) {
+		return func(t *testing.T, b *box) {
+			must(t, b.Add(build(t, "c/probe"), name, mode))
+			b.Spec.Process.Args[0] = name
+		}
+	}
+	with := func(steps ...func(*testing.T, *box)) func(*testing.T, *box) {
+		return func(t *testing.T, b *box) {
+			for _, step := range steps {
+				step(t, b)
+			}
+		}
+	}
+	rows := []struct {
+		name  string
+		setup func(*testing.T, *box)
+		wasm  bool
+		code  int
+	}{
+		{"no suffix, no +x", module("app", 0o644), true, 0},
+		{"absolute, no +x", module("/srv/app", 0o644), true, 0},
+		{"found in PATH", with(module("/usr/bin/app", 0o755), func(_ *testing.T, b *box) { b.Spec.Process.Args[0] = "app" }), true, 0},
+		{"through a link", with(module("/srv/app", 0o644), func(t *testing.T, b *box) {
+			must(t, os.Symlink("/srv/app", b.Path("link")))
+			b.Spec.Process.Args[0] = "/link"
+		}), true, 0},
+		{"run.oci.handler=wasm", with(module("app", 0o644), annotate("run.oci.handler", "wasm")), true, 0},
+		{"run.oci.handler=wazero", with(module("app", 0o644), annotate("run.oci.handler", "wazero")), true, 0},
+		{"run.oci.handler=wasmedge", with(module("app", 0o644), annotate("run.oci.handler", "wasmedge")), true, 0},
+		{"module.wasm.image/variant=compat", with(module("app", 0o644), annotate("module.wasm.image/variant", "compat")), true, 0},
+		{"module.wasm.image/variant=compat-smart", with(module("app.wasm", 0o644), annotate("module.wasm.image/variant", "compat-smart")), true, 0},
+		{"smart, and a Linux program", annotate("run.oci.handler", "wasm-smart"), false, 0},
+		{"compat-smart, and a Linux program", annotate("module.wasm.image/variant", "compat-smart"), false, 0},
+		// The pause container of a pod whose annotations are for its app.
+		{"CRI pod sandbox", func(_ *testing.T, b *box) {
+			b.Spec.Annotations = map[string]string{"io.kubernetes.cri.container-type": "sandbox", "run.oci.handler": "wasm"}
+		}, false, 0},
+		{"CRI-O pod sandbox", func(_ *testing.T, b *box) {
+			b.Spec.Annotations = map[string]string{"io.kubernetes.cri-o.ContainerType": "sandbox", "module.wasm.image/variant": "compat"}
+		}, false, 0},
+		// Never Wasm, even where it is: then it is no program that Linux could run.
+		{"pod sandbox that holds a module", with(module("app", 0o755), annotate("io.kubernetes.cri.container-type", "sandbox")), false, 1},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			b := newBox(t, "busybox", "echo", "hello from busybox")
+			b.Spec.Process.Env = []string{"PATH=/usr/bin:/bin"}
+			if row.setup != nil {
+				row.setup(t, b)
+			}
+			if row.wasm {
+				b.Spec.Process.Args = b.Spec.Process.Args[:1]
+			}
+			res := b.run()
+			if row.code != 0 {
+				if res.code == 0 || strings.Contains(res.stdout, "hello") {
+					t.Errorf("ran: %v", res)
+				}
+				return
+			}
+			res.ok()
+			if row.wasm {
+				res.says("hello from C")
+			} else {
+				res.says("hello from busybox")
+			}
+		})
+	}
+}
+
+// A second start takes the native code of the first.
+func TestArtifactIsKept(t *testing.T) {
+	needRunw(t)
+	store := ""
+	for i, want := range []string{"cached: false", "cached: true"} {
+		b := newBox(t, "go/big")
+		if store == "" {
+			store = t.TempDir()
+		}
+		b.env = append(b.env, "RUNW_AOT_DIR="+store)
+		b.global = []string{"--debug"}
+		res := b.run().ok().says("GET /ready 200").warns(want)
+		t.Logf("start %d: %v", i, res.took)
+	}
+	entries, err := os.ReadDir(store)
+	must(t, err)
+	if len(entries) == 0 {
+		t.Error("the store is empty")
+	}
+	info, err := os.Stat(store)
+	must(t, err)
+	// Whoever writes there chooses the code that root's containers run.
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		t.Errorf("the store's mode is %o", mode)
+	}
+}
+
+// A store that cannot be used costs a compile, not the start.
+func TestStoreUnusable(t *testing.T) {
+	needRunw(t)
+	b := newBox(t, "wat/probe")
+	b.env = append(b.env, "RUNW_AOT_DIR="+b.write("file", "")+"/below")
+	b.run().ok().says("hello from WAT")
+}
+
+// A damaged artifact is noticed and compiled again.
+func TestStoreDamaged(t *testing.T) {
+	needRunw(t)
+	store := t.TempDir()
+	for range 3 {
+		b := newBox(t, "wat/probe")
+		b.env = append(b.env, "RUNW_AOT_DIR="+store)
+		b.run().ok().says("hello from WAT")
+		damage(t, store)
+	}
+}
+
+// damage flips bytes in every file of the store.
+func damage(t *testing.T, store string) {
+	t.Helper()
+	root, err := os.OpenRoot(store)
+	must(t, err)
+	defer root.Close()
+	var walk func(dir string)
+	walk = func(dir string) {
+		entries, err := os.ReadDir(store + "/" + dir)
+		must(t, err)
+		for _, entry := range entries {
+			name := dir + "/" + entry.Name()
+			if entry.IsDir() {
+				walk(name)
+				continue
+			}
+			content, err := os.ReadFile(store + "/" + name)
+			must(t, err)
+			for i := 0; i < len(content); i += 64 {
+				content[i] ^= 0xff
+			}
+			must(t, os.Chmod(store+"/"+name, 0o600))
+			must(t, os.WriteFile(store+"/"+name, content, 0o600))
+		}
+	}
+	walk(".")
+}
