@@ -2,17 +2,10 @@ package oci
 
 import (
 	"io/fs"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
-
-func itoa(i int) string { return strconv.Itoa(i) }
-
-// cleanRelative cleans a path as libcontainer does before it joins it to the
-// bundle, "" becoming the bundle itself.
-func cleanRelative(p string) string { return filepath.Clean(p) }
 
 // openat is unix.Openat, close-on-exec, again after a signal (which network file
 // systems report even for O_PATH).

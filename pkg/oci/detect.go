@@ -134,11 +134,11 @@ func Detect(b *Bundle) (*Workload, error) {
 	return c.workload(want), nil
 }
 
-// check closes the candidate and returns an error if it cannot be the workload.
+// check returns an error if c cannot be the workload. Such a candidate is Native
+// and holds no descriptor.
 func (c *candidate) check(want request) error {
 	switch {
 	case c.fault != nil:
-		c.close()
 		return fmt.Errorf("%s: %w", c.path, c.fault)
 	case want.forced && c.kind == Native && c.denied != nil:
 		return &fs.PathError{Op: "open", Path: c.path, Err: c.denied}

@@ -40,18 +40,12 @@ type candidate struct {
 	denied error  // it could not be opened for reading
 }
 
-func (c *candidate) close() {
-	if c.fd >= 0 {
-		unix.Close(c.fd)
-		c.fd = -1
-	}
-}
-
 // wasm tells whether only a Wasm engine can do anything with c.
 func (c *candidate) wasm() bool { return c.kind != Native || c.fault != nil }
 
 // find returns what args[0] means: the file of that name, or else, if name has
-// the form path#func, the Wasm module of that path.
+// the form path#func, the Wasm module of that path. The first Wasm file that any of
+// the lookups meets is the result, so no other candidate holds a descriptor.
 func (f *finder) find(name string) (*candidate, error) {
 	c, err := f.named(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +65,6 @@ func (f *finder) find(name string) (*candidate, error) {
 			c.export = name[i+1:]
 			return c, nil
 		}
-		c.close()
 	}
 	return nil, err
 }

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	kernelBundles = flag.Int("kernel.bundles", 300, "bundles for TestDetectAgreesWithKernel")
+	kernelBundles = flag.Int("kernel.bundles", 200, "bundles for TestDetectAgreesWithKernel")
 	kernelSeed    = flag.Uint64("kernel.seed", 1, "where its random bundles start")
 )
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -92,14 +93,14 @@ func (t *tree) place(spec *specs.Spec) error {
 		}
 		dest := t.add(w, stripRoot(host, m.Destination), mount{
 			bind: bind || rbind, recursive: rbind, source: m.Source,
-			kind: m.Type, label: "mounts[" + itoa(i) + "]",
+			kind: m.Type, label: "mounts[" + strconv.Itoa(i) + "]",
 		})
 		for d := filepath.Dir(dest); d != "/" && !t.made[d]; d = filepath.Dir(d) {
 			t.made[d] = true
 		}
 	}
 	for i, p := range masked {
-		t.add(w, filepath.Clean("/"+p), mount{label: "linux.maskedPaths[" + itoa(i) + "]"})
+		t.add(w, filepath.Clean("/"+p), mount{label: "linux.maskedPaths[" + strconv.Itoa(i) + "]"})
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -212,7 +213,7 @@ func (w *walk) mounted(j int) place {
 	}
 	source := m.source
 	if !strings.HasPrefix(source, "/") {
-		source = cleanRelative(source)
+		source = filepath.Clean(source) // as libcontainer joins it to the bundle, "" being the bundle
 	}
 	fd, err := openat(w.tree.bundle, source, unix.O_PATH)
 	if err != nil {
