@@ -32,11 +32,11 @@ func goHello(t testing.TB) []byte {
 }
 
 func BenchmarkHostCall(b *testing.B) {
-	wasm := watText(b, `(module (import "host" "f" (func $f (param i32 i32) (result i32))) (memory 1)
-		(import "host" "n" (func $n (result i32)))
+	wasm := watText(b, `(module (import "host" "f" (func $f (param i32 i32) (result i32)))
+		(import "host" "n" (func $n (result i32))) (memory 1)
 		(func (export "_start") (local i32) (local.set 0 (call $n))
 			(loop (drop (call $f (i32.const 8) (i32.const 4)))
-				(br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))`, "--no-check")
+				(br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))`)
 	m := open(b, OpenArgs{Wasm: wasm})
 	funcs := []abi.Func{
 		hostFn("host", "n", "", "i", func(_ abi.Memory, s []uint64) error { s[0] = uint64(b.N); return nil }),

@@ -28,112 +28,110 @@ func openPrivateDir(path string) (*os.File, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("%w: %q is not an absolute path", ErrUnsafeStore, path)
 	}
-	fd, err := unix.Open("/", dirFlags, 0)
-	if err != nil {
-		return nil, fmt.Errorf("/: %w", err)
-	}
-	defer func() { unix.Close(fd) }()
 	w := dirWalk{todo: strings.Split(filepath.Clean(path), "/")}
+	if err := w.restart(); err != nil {
+		return nil, err
+	}
 	for len(w.todo) > 0 {
 		name := w.todo[0]
 		w.todo = w.todo[1:]
 		if name == "" || name == "." {
 			continue
 		}
-		next, err := w.step(fd, name)
-		if err != nil {
+		if err := w.step(name); err != nil {
+			w.dir.Close()
 			return nil, err
 		}
-		if next >= 0 {
-			unix.Close(fd)
-			fd = next
-		}
 	}
-	if err := checkPrivate(fd, path); err != nil {
+	if err := checkPrivate(int(w.dir.Fd()), path); err != nil {
+		w.dir.Close()
 		return nil, err
 	}
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(dup), path), nil
+	return w.dir, nil
 }
 
+// dirWalk is a walk in progress: dir is open and checked, todo lies below it.
 type dirWalk struct {
-	done  string   // for messages
-	todo  []string // components to come
+	dir   *os.File
+	todo  []string
 	links int
 }
 
-// step opens the component below fd, or returns -1 if it was a symbolic link
-// whose target now heads the list.
-func (w *dirWalk) step(fd int, name string) (int, error) {
-	here := w.done + "/" + name
+func (w *dirWalk) restart() error {
+	fd, err := unix.Open("/", dirFlags, 0)
+	if err != nil {
+		return fmt.Errorf("open /: %w", err)
+	}
+	w.enter(fd, "/")
+	return nil
+}
+
+func (w *dirWalk) enter(fd int, path string) {
+	if w.dir != nil {
+		w.dir.Close()
+	}
+	w.dir = os.NewFile(uintptr(fd), path)
+}
+
+// step goes into the component, makes it, or puts a link's target in its place.
+func (w *dirWalk) step(name string) error {
+	here := filepath.Join(w.dir.Name(), name)
+	fd := int(w.dir.Fd())
 	next, err := unix.Openat(fd, name, dirFlags, 0)
 	if errors.Is(err, unix.ENOENT) {
 		if err = unix.Mkdirat(fd, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-			return -1, fmt.Errorf("create %q: %w", here, err)
+			return fmt.Errorf("create %q: %w", here, err)
 		}
 		next, err = unix.Openat(fd, name, dirFlags, 0)
 	}
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
-		return -1, w.follow(fd, name, here, err)
+		return w.follow(name, here, err)
 	}
 	if err != nil {
-		return -1, fmt.Errorf("open %q: %w", here, err)
+		return fmt.Errorf("open %q: %w", here, err)
 	}
 	if err := checkAncestor(next, here); err != nil {
 		unix.Close(next)
-		return -1, err
+		return err
 	}
-	w.done = here
-	return next, nil
+	w.enter(next, here)
+	return nil
 }
 
-// follow replaces a trusted symbolic link by its target.
-func (w *dirWalk) follow(fd int, name, here string, cause error) error {
+// follow puts the target of a symbolic link at the head of the walk if root
+// made the link. A target with ".." is resolved by name, and the walk begins
+// again at the root, so that every component is checked.
+func (w *dirWalk) follow(name, here string, cause error) error {
 	var st unix.Stat_t
-	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(int(w.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("%q: %w", here, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return fmt.Errorf("open %q: %w", here, cause)
 	}
 	w.links++
-	if len(w.todo) == 0 || !trustedOwner(st.Uid) || st.Uid == uint32(os.Geteuid()) && st.Uid != 0 || w.links > maxSymlink {
+	if len(w.todo) == 0 || !rootOwner(st.Uid) || w.links > maxSymlink {
 		return fmt.Errorf("%w: %q is a symbolic link", ErrUnsafeStore, here)
 	}
 	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, name, buf)
+	n, err := unix.Readlinkat(int(w.dir.Fd()), name, buf)
 	if err != nil {
 		return fmt.Errorf("%q: %w", here, err)
 	}
 	target := string(buf[:n])
-	if strings.HasPrefix(target, "/") || strings.Contains(target, "..") {
-		// Only a walk from the root keeps every component checked.
-		resolved := target
-		if !strings.HasPrefix(target, "/") {
-			resolved = filepath.Join(w.done, target)
-		}
-		root, err := unix.Open("/", dirFlags, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(root)
-		if err := unix.Dup3(root, fd, unix.O_CLOEXEC); err != nil {
-			return err
-		}
-		w.done, target = "", resolved
+	if !filepath.IsAbs(target) {
+		target = filepath.Join(w.dir.Name(), target)
 	}
 	w.todo = append(strings.Split(filepath.Clean(target), "/"), w.todo...)
-	return nil
+	return w.restart()
 }
 
-// trustedOwner accepts root and ourselves. In a user namespace the host's root
-// is not mapped and shows as the overflow id.
-func trustedOwner(uid uint32) bool {
-	return uid == 0 || uid == uint32(os.Geteuid()) || uid == overflowUID && inUserNamespace()
-}
+// rootOwner accepts root. In a user namespace the host's root is not mapped
+// and shows as the overflow id, as do all other unmapped users: outside of what
+// the namespace's owner can reach there is nobody else to trust.
+func rootOwner(uid uint32) bool { return uid == 0 || uid == overflowUID && inUserNamespace() }
+
+func trustedOwner(uid uint32) bool { return rootOwner(uid) || uid == uint32(os.Geteuid()) }
 
 const overflowUID = 65534
 

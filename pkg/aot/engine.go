@@ -109,8 +109,8 @@ type Module interface {
 	// Run instantiates the module and calls the entry on the calling goroutine,
 	// until the guest returns (nil), exits (*ExitError of package abi, also for
 	// status 0) or traps (*TrapError). Any other error means that the guest did
-	// not start. While a guest runs, the process's automatic garbage collection
-	// is off; see the package documentation.
+	// not start. One Run at a time. While a guest runs, the process's automatic
+	// garbage collection is off; see the package documentation.
 	Run(ctx context.Context, a RunArgs) error
 	// Close frees code and memory. No Run may be active.
 	Close() error

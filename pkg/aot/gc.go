@@ -31,8 +31,8 @@ type collector struct {
 	next   uint64 // heap bytes at which to collect
 	sample []metrics.Sample
 
-	percent, procs int
-	limit          int64
+	percent int
+	limit   int64
 }
 
 // startCollector turns automatic collection off. GOMAXPROCS is set even if it
@@ -41,7 +41,7 @@ type collector struct {
 // signal handler beside the guest.
 func startCollector() *collector {
 	c := &collector{sample: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}}
-	c.procs = runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	c.percent = debug.SetGCPercent(-1)
 	heap := c.heap()
 	c.next = heap + max(heap, gcMinHeap)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// helper: [tmpfs|readonly] ensure STORE MODULE prints "cached=… warned=…".
+// helper: [tmpfs|readonly|noexec|mdwe] ensure STORE MODULE prints "cached=… warned=…".
 func helper(args []string) int {
 	fail := func(err error) int { fmt.Fprintln(os.Stderr, err); return 1 }
 	mode := ""
@@ -34,6 +35,14 @@ func helper(args []string) int {
 	switch mode {
 	case "tmpfs": // too small for any artifact
 		if err := unix.Mount("none", dir, "tmpfs", 0, "size=4k,mode=0700"); err != nil {
+			return fail(err)
+		}
+	case "noexec":
+		if err := unix.Mount("none", dir, "tmpfs", unix.MS_NOEXEC, "mode=0700"); err != nil {
+			return fail(err)
+		}
+	case "mdwe": // no memory becomes executable, as SELinux's execmem and seccomp can have it
+		if err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err != nil {
 			return fail(err)
 		}
 	case "readonly":
@@ -61,8 +70,9 @@ func helper(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
+	err = m.Run(context.Background(), RunArgs{Funcs: []abi.Func{procExit}})
 	m.Close()
-	fmt.Printf("cached=%v warned=%d %s", a.Cached, len(warned), strings.Join(warned, "; "))
+	fmt.Printf("cached=%v warned=%d native=%v run=%v %s", a.Cached, len(warned), a.File != nil, err, strings.Join(warned, "; "))
 	return 0
 }
 

@@ -274,8 +274,40 @@ func TestStoreThatCannotBeWritten(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
-			if !strings.HasPrefix(string(out), "cached=false warned=1 ") || !strings.Contains(string(out), says) {
+			if !strings.HasPrefix(string(out), "cached=false warned=1 native=true run=exit status 7 ") || !strings.Contains(string(out), says) {
 				t.Errorf("got %q, want one warning with %q", out, says)
+			}
+		})
+	}
+}
+
+// Where the code cannot be mapped executable it is copied, and where nothing
+// can be executable the module is interpreted.
+func TestNoExecutableMappings(t *testing.T) {
+	mod := filepath.Join(t.TempDir(), "m.wasm")
+	if err := os.WriteFile(mod, wat(t, "exit7"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, want := range map[string]string{
+		"noexec": "cached=false warned=0 native=true run=exit status 7",
+		"mdwe":   "cached=false warned=0 native=false run=exit status 7",
+	} {
+		t.Run(mode, func(t *testing.T) {
+			dir := t.TempDir() + "/s"
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			cmd := helperCommand(mode, "ensure", dir, mod)
+			if mode == "noexec" {
+				needRoot(t)
+				cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+			}
+			out, err := cmd.CombinedOutput()
+			if err != nil && mode == "mdwe" && strings.Contains(string(out), "invalid argument") {
+				t.Skip("PR_SET_MDWE needs Linux 6.3")
+			}
+			if err != nil || strings.TrimSpace(string(out)) != want {
+				t.Errorf("got %q, %v; want %q", out, err, want)
 			}
 		})
 	}
@@ -303,9 +335,9 @@ func TestOneCompilationForManyProcesses(t *testing.T) {
 	compiled := 0
 	for _, o := range outs {
 		switch strings.TrimSpace(o) {
-		case "cached=false warned=0":
+		case "cached=false warned=0 native=true run=<nil>":
 			compiled++
-		case "cached=true warned=0":
+		case "cached=true warned=0 native=true run=<nil>":
 		default:
 			t.Errorf("process said %q", o)
 		}

@@ -239,7 +239,9 @@ func (b *wazeroBinary) close() error {
 }
 
 func (e *wazeroEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
-	if a.Artifact != nil && wazeroCompiles() {
+	if a.Artifact != nil && !wazeroCompiles() {
+		a.Warn(errors.New("executable memory is denied here: interpreting the module"))
+	} else if a.Artifact != nil {
 		m, err := openNative(ctx, a)
 		if err == nil {
 			return m, nil
