@@ -85,10 +85,12 @@ func helperCommand(args ...string) *exec.Cmd {
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts and foreign owners")
+	if !isRoot() {
+		t.Skip("needs root outside of a user namespace: mounts and foreign owners")
 	}
 }
+
+func isRoot() bool { return os.Geteuid() == 0 && !inUserNamespace() }
 
 // slowModule takes some tens of milliseconds to compile.
 func slowModule(t testing.TB, salt int) []byte {

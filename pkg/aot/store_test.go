@@ -155,7 +155,7 @@ func TestShieldedWithoutMounts(t *testing.T) {
 	}
 	want, _ := os.ReadFile(entries[0])
 	ro, err := readOnly(f)
-	if err != nil && os.Geteuid() == 0 {
+	if err != nil && isRoot() {
 		t.Logf("no read-only mounts here: %v", err)
 	} else if err == nil {
 		defer ro.Close()
@@ -209,7 +209,7 @@ func TestEnsureRepairs(t *testing.T) {
 		"fifo":           func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)) },
 		"open to others": func(p string) error { return os.Chmod(p, 0o644) },
 		"foreign": func(p string) error {
-			if os.Geteuid() != 0 {
+			if !isRoot() {
 				return os.Remove(p)
 			}
 			return os.Chown(p, 12345, 12345)
