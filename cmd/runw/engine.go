@@ -71,7 +71,8 @@ func runGuest(r *sandbox.Received) error {
 	if err != nil {
 		return err
 	}
-	defer host.Close()
+	// host stays open until the process ends: it owns stderr, on which a trap is
+	// still to be told, and a terminal hangs up when its last descriptor closes.
 	funcs, err := host.Link(module.Imports())
 	if err != nil {
 		return err
