@@ -68,14 +68,18 @@ func (l *launch) newPipes(p *libcontainer.Process) (*stdio, error) {
 		_, _ = io.Copy(pipes.Stdin, os.Stdin)
 		pipes.Stdin.Close()
 	}()
-	s.copy(os.Stdout, pipes.Stdout)
-	s.copy(os.Stderr, pipes.Stderr)
+	s.copyPipe(os.Stdout, pipes.Stdout)
+	s.copyPipe(os.Stderr, pipes.Stderr)
 	return s, nil
 }
 
-// copy closes from when to takes no more: a container whose reader has gone away
-// must get EPIPE, not fill a pipe that nobody empties.
-func (s *stdio) copy(to io.Writer, from io.ReadCloser) {
+func (s *stdio) copy(to io.Writer, from io.Reader) {
+	s.copying.Go(func() { _, _ = io.Copy(to, from) })
+}
+
+// copyPipe closes from when to takes no more: a container whose reader has gone
+// away must get EPIPE, not fill a pipe that nobody empties.
+func (s *stdio) copyPipe(to io.Writer, from io.ReadCloser) {
 	s.copying.Go(func() {
 		_, _ = io.Copy(to, from)
 		from.Close()
