@@ -97,17 +97,22 @@ func New(c Config) (*Host, error) {
 }
 
 // takeOver puts descriptors of the host at the same places of the guest's
-// table; a negative one leaves a gap.
+// table; -1 leaves a gap in stdio. The same descriptor twice would leave one
+// entry behind with a number that the other has closed.
 func (h *Host) takeOver(fds []int) error {
 	for i, fd := range fds {
-		if fd < 0 {
+		stdio := i < len(Config{}.Stdio)
+		if fd == -1 && stdio {
 			continue
+		}
+		if fd >= 0 && slices.Contains(fds[:i], fd) {
+			return fmt.Errorf("guest fd %d: descriptor %d is given twice: %w", i, fd, unix.EINVAL)
 		}
 		e, err := newEntry(fd, true)
 		if err != nil {
 			return fmt.Errorf("guest fd %d: %w", i, err)
 		}
-		e.inherited = i >= len(Config{}.Stdio)
+		e.inherited = !stdio
 		h.files.put(i, e)
 	}
 	return nil
