@@ -136,18 +136,21 @@ func TestExitStatus(t *testing.T) {
 func TestTraps(t *testing.T) {
 	errHost := errors.New("the host has failed")
 	fail := hostFn("host", "fail", "", "", func(abi.Memory, []uint64) error { return errHost })
-	for _, c := range []struct{ entry, reason, frame string }{
-		{"oob", "out of bounds memory access", "traps.oob() i32"},
-		{"oob_far", "out of bounds memory access", "traps.oob_far()"},
-		{"unreachable", "unreachable", "traps.unreachable()"},
-		{"div", "integer divide by zero", "traps.div()"},
-		{"overflow", "integer overflow", ""},
-		{"trunc", "invalid conversion to integer", ""},
-		{"null", "invalid table access", ""},
-		{"range", "invalid table access", ""},
-		{"type", "indirect call type mismatch", ""},
+	for _, c := range []struct {
+		entry, reason string
+		frames        string
+	}{
+		{"oob", "out of bounds memory access", "oob() i32;oob()"},
+		{"oob_far", "out of bounds memory access", "oob_far()"},
+		{"unreachable", "unreachable", "unreachable()"},
+		{"div", "integer divide by zero", "div()"},
+		{"overflow", "integer overflow", "overflow()"},
+		{"trunc", "invalid conversion to integer", "trunc()"},
+		{"null", "invalid table access", "null()"},
+		{"range", "invalid table access", "range()"},
+		{"type", "indirect call type mismatch", "type()"},
 		{"recurse", "stack overflow", ""},
-		{"host", "the host has failed", "traps.host()"},
+		{"host", "the host has failed", "host.fail();host()"},
 	} {
 		t.Run(c.entry, func(t *testing.T) {
 			everyWay(t, wat(t, "traps", "--debug-names"), 0, func(t *testing.T, m Module) {
@@ -159,7 +162,13 @@ func TestTraps(t *testing.T) {
 				if trap.Reason != c.reason {
 					t.Errorf("reason %q, want %q", trap.Reason, c.reason)
 				}
-				t.Log(trap.Text())
+				frames := strings.Join(trap.Backtrace, ";")
+				if frames != c.frames && c.entry != "recurse" {
+					t.Errorf("backtrace %q, want %q", frames, c.frames)
+				}
+				if !strings.HasPrefix(trap.Text(), "wasm trap: "+c.reason) || strings.Contains(trap.Text(), "goroutine") {
+					t.Errorf("text: %s", trap.Text())
+				}
 				if c.entry == "host" && !errors.Is(err, errHost) {
 					t.Error("the host function's error is lost")
 				}
@@ -169,5 +178,21 @@ func TestTraps(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Where nothing can be executable, wazero's interpreter has to pass the same
+// tests.
+func TestInterpreter(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe", "-test.run=^(TestExitStatus|TestTraps|TestRunErrors|TestGuestSeesItsData|"+
+		"TestReactor|TestExitFromStartSection|TestTrapInStartSection|TestHostFunctionPanics|TestUnsupported|"+
+		"TestMemoryLimit|TestMemoryLimitBelowTheStart|TestHostCallsCollect)$")
+	cmd.Env = append(os.Environ(), interpretEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil && strings.Contains(string(out), "PR_SET_MDWE") {
+		t.Skip("PR_SET_MDWE needs Linux 6.3")
+	}
+	if err != nil || !strings.Contains(string(out), "PASS") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

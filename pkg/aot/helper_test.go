@@ -17,9 +17,22 @@ import (
 // helperEnv makes the test binary act as another process of runw.
 const helperEnv = "RUNW_AOT_HELPER"
 
+// interpretEnv makes the test binary run its tests without executable memory.
+const interpretEnv = "RUNW_AOT_INTERPRET"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		os.Exit(helper(os.Args[1:]))
+	}
+	if os.Getenv(interpretEnv) != "" {
+		if err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err != nil {
+			fmt.Println("PR_SET_MDWE:", err)
+			os.Exit(1)
+		}
+		if wazeroCompiles() {
+			fmt.Println("executable memory is not denied")
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }

@@ -35,11 +35,13 @@ type OtherImport struct {
 	Kind         Kind
 }
 
-// Export is one name a module offers; Sig is set for functions.
+// Export is one name a module offers; Sig is set for functions. Index counts
+// within the kind, imports first.
 type Export struct {
-	Name string
-	Kind Kind
-	Sig  abi.Signature
+	Name  string
+	Kind  Kind
+	Index uint32
+	Sig   abi.Signature
 }
 
 // Info is what a module's sections say without looking at its code.
@@ -312,19 +314,19 @@ func (d *inspector) exportSection(r *reader) {
 	d.info.Exports = make([]Export, 0, n)
 	for ; n > 0 && r.err == nil; n-- {
 		e := Export{Name: r.name(), Kind: Kind(r.u8())}
-		idx := r.u32()
+		e.Index = r.u32()
 		if int(e.Kind) >= len(kindNames) {
 			r.fail(fmt.Errorf("%q: unknown export kind %d", e.Name, byte(e.Kind)))
 			return
 		}
 		if e.Kind == KindFunc {
-			if uint64(idx) >= uint64(len(d.funcs)) {
-				r.fail(fmt.Errorf("%q: no function %d", e.Name, idx))
+			if uint64(e.Index) >= uint64(len(d.funcs)) {
+				r.fail(fmt.Errorf("%q: no function %d", e.Name, e.Index))
 				return
 			}
 			var ok bool
-			if e.Sig, ok = d.signature(d.funcs[idx]); !ok {
-				r.fail(fmt.Errorf("%q: function %d has no function type", e.Name, idx))
+			if e.Sig, ok = d.signature(d.funcs[e.Index]); !ok {
+				r.fail(fmt.Errorf("%q: function %d has no function type", e.Name, e.Index))
 				return
 			}
 		}

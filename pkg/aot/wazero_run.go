@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
@@ -46,7 +47,7 @@ func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
 	}
 	defer inst.Close(ctx)
 	for _, name := range entries(m.info, a.Entry) {
-		if err := guestError(callEntry(ctx, inst, name)); err != nil {
+		if err := guestError(callEntry(ctx, inst, name), m.info); err != nil {
 			return err
 		}
 	}
@@ -102,7 +103,7 @@ func (m *wazeroModule) instantiate(ctx context.Context, mem *linearMemory) (inst
 		return err
 	}()
 	if err != nil {
-		if ge := guestError(err); ge != err {
+		if ge := guestError(err, m.info); ge != err {
 			return nil, ge
 		}
 		return nil, fmt.Errorf("instantiate: %w", err)
@@ -203,7 +204,7 @@ func (f *hostFunc) Call(_ context.Context, _ api.Module, stack []uint64) {
 
 // guestError turns the end of a guest into the errors of this package. wazero
 // has no types for traps; the text is its only interface.
-func guestError(err error) error {
+func guestError(err error, info *Info) error {
 	if err == nil {
 		return nil
 	}
@@ -227,7 +228,7 @@ func guestError(err error) error {
 	frames, _, _ = strings.Cut(frames, "\n\n") // a Go stack may follow
 	for _, f := range strings.Split(frames, "\n") {
 		if f = strings.TrimSpace(f); f != "" {
-			t.Backtrace = append(t.Backtrace, strings.TrimPrefix(f, "."))
+			t.Backtrace = append(t.Backtrace, frameName(strings.TrimPrefix(f, "."), info))
 		}
 	}
 	// "start function[0] failed: wasm error: unreachable"
@@ -241,4 +242,24 @@ func guestError(err error) error {
 		t.Err = u
 	}
 	return t
+}
+
+// frameName gives a function that has an index only, "$4(i32)", the name it is
+// exported by.
+func frameName(frame string, info *Info) string {
+	rest, anonymous := strings.CutPrefix(frame, "$")
+	if !anonymous {
+		return frame
+	}
+	digits, sig, _ := strings.Cut(rest, "(")
+	idx, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return frame
+	}
+	for _, e := range info.Exports {
+		if e.Kind == KindFunc && uint64(e.Index) == idx {
+			return e.Name + "(" + sig
+		}
+	}
+	return frame
 }
