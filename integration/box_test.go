@@ -56,7 +56,8 @@ type box struct {
 	t      *testing.T
 	id     string
 	cgroup string // cgroupsPath; "" leaves it to the runtime
-	root   string // the runtime's --root
+	root   string // the runtime's --root, "" for its default
+	binary string // the runtime
 	dir    string // of this test: bundle, state, logs
 	env    []string
 	stdin  string
@@ -76,7 +77,7 @@ func newBox(t *testing.T, guest string, args ...string) *box {
 		t.Skip("needs root: mounts, cgroups and devices")
 	}
 	n := boxes.Add(1)
-	b := &box{t: t, id: fmt.Sprintf("runw-test-%d-%d", os.Getpid(), n)}
+	b := &box{t: t, id: fmt.Sprintf("runw-test-%d-%d", os.Getpid(), n), binary: rt.path}
 	b.dir = filepath.Join(rt.tmp, strconv.FormatInt(n, 10))
 	b.root = filepath.Join(b.dir, "state")
 	b.cgroup = "/" + b.id
@@ -142,8 +143,12 @@ type result struct {
 func (b *box) command(args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	b.t.Cleanup(cancel)
-	full := append([]string{"--root", b.root}, b.global...)
-	cmd := exec.CommandContext(ctx, rt.path, append(full, args...)...)
+	var full []string
+	if b.root != "" {
+		full = []string{"--root", b.root}
+	}
+	full = append(append(full, b.global...), args...)
+	cmd := exec.CommandContext(ctx, b.binary, full...)
 	cmd.Dir = b.dir
 	cmd.Env = b.env
 	cmd.ExtraFiles = b.extra

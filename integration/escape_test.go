@@ -33,7 +33,7 @@ func TestGuestDoesNotReachTheEngine(t *testing.T) {
 // Nor by ways around the names: links, bind mounts of /proc, relative paths.
 func TestGuestDoesNotReachTheEngineByDetours(t *testing.T) {
 	b := newBox(t, "c/probe", "try", "/link/mem", "/link/environ", "/myproc/self/mem", "/myproc/1/environ", "/proc/../proc/self/mem",
-		"proc/self/mem", "/./proc/./1/./mem", "/up/proc/self/mem", "/mem", "/dev/fd/0", "/dev/fd/3", "/dev/stdin/../mem")
+		"proc/self/mem", "/./proc/./1/./mem", "/up/proc/self/mem", "/mem", "/dev/fd/3", "/dev/fd/9", "/dev/stdin/../mem")
 	must(t, os.Symlink("/proc/self", b.Path("link")))
 	must(t, os.Symlink("..", b.Path("up")))
 	must(t, os.Symlink("/proc/1/mem", b.Path("mem")))
@@ -43,6 +43,17 @@ func TestGuestDoesNotReachTheEngineByDetours(t *testing.T) {
 		if !strings.HasPrefix(line, "refused ") {
 			t.Error(strings.TrimSpace(line))
 		}
+	}
+}
+
+// The names that every container has for a program's streams are the guest's streams.
+func TestGuestStreamsByName(t *testing.T) {
+	for _, name := range []string{"/dev/stdin", "/dev/fd/0"} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t, "c/probe", "read", name)
+			b.stdin = "streamed"
+			b.run().ok().says("streamed")
+		})
 	}
 }
 
@@ -86,6 +97,15 @@ func TestPreopens(t *testing.T) {
 				t.Errorf("the file now: %q, %v", got, err)
 			}
 		})
+	}
+}
+
+// The directory of a preopen may come with a mount, so create cannot miss it; the engine does.
+func TestPreopenMissing(t *testing.T) {
+	b := newBox(t, "c/probe", "hello")
+	b.Spec.Annotations = map[string]string{"run.runw.preopens": "/nonesuch"}
+	if res := b.run().warns("/nonesuch"); res.code == 0 || res.stdout != "" {
+		t.Errorf("ran without its directory: %v", res)
 	}
 }
 

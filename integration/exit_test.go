@@ -52,8 +52,8 @@ func TestTrap(t *testing.T) {
 			b := newBox(t, row.guest, row.verb)
 			res := b.run().exits(row.code).warns(row.says...)
 			res.warns("!SIGSEGV", "!runtime.gopanic", "!fatal error: ")
-			// The wasm frames are told, however deep the guest was.
-			if lines := strings.Count(res.stderr, "\n"); row.code == 134 && (lines < 2 || lines > 200) {
+			// The wasm frames are told; the engine unwinds none of an overflown stack.
+			if lines := strings.Count(res.stderr, "\n"); row.code == 134 && row.verb != "" && (lines < 2 || lines > 200) {
 				t.Errorf("%d lines of backtrace: %v", lines, res)
 			}
 		})

@@ -50,14 +50,9 @@ var refusals = []refusal{
 	{"unknown handler", "busybox", annotate("run.oci.handler", "krun"), []string{"run.oci.handler", "krun"}},
 	{"unknown handler of a module", "c/probe", annotate("run.oci.handler", "nonesuch"), []string{"run.oci.handler", "nonesuch"}},
 	{"bad preopens", "c/probe", annotate("run.runw.preopens", "../up"), []string{"run.runw.preopens"}},
-	{"preopen that is not there", "c/probe", annotate("run.runw.preopens", "/nonesuch"), []string{"nonesuch"}},
 	{"args missing", "c/probe", func(_ *testing.T, b *box) { b.Spec.Process.Args = nil }, []string{"process.args"}},
 	{"cwd is relative", "c/probe", func(_ *testing.T, b *box) { b.Spec.Process.Cwd = "here" }, []string{"cwd"}},
 	{"rootfs missing", "c/probe", func(t *testing.T, b *box) { b.Spec.Root.Path = "nonesuch" }, []string{"nonesuch"}},
-	{"entrypoint is a fifo", "c/probe", func(t *testing.T, b *box) {
-		must(t, os.Remove(b.Path("app.wasm")))
-		must(t, unix.Mkfifo(b.Path("app.wasm"), 0o755))
-	}, []string{"app.wasm"}},
 	{"entrypoint is a directory", "c/probe", func(t *testing.T, b *box) {
 		must(t, os.Remove(b.Path("app.wasm")))
 		mkdir(t, b.Path("app.wasm"))
@@ -155,6 +150,15 @@ func TestNotRunnable(t *testing.T) {
 	}
 }
 
+// Opening a fifo to look at its first bytes would wait for a writer for ever.
+func TestEntrypointIsFifo(t *testing.T) {
+	b := newBox(t, "busybox", "/fifo")
+	must(t, unix.Mkfifo(b.Path("fifo"), 0o755))
+	if res := b.run(); res.code == 0 {
+		t.Errorf("ran: %v", res)
+	}
+}
+
 // A config.json that is not one names what is wrong with it.
 func TestConfigRefusals(t *testing.T) {
 	needRunw(t)
@@ -164,7 +168,7 @@ func TestConfigRefusals(t *testing.T) {
 	}{
 		{"not JSON", "{", []string{"config.json"}},
 		{"wrong type", `{"ociVersion":"1.0.2","process":{"args":"sh"}}`, []string{"args"}},
-		{"empty object", `{}`, []string{"ociVersion"}},
+		{"empty object", `{}`, []string{"process"}},
 		{"missing", "", []string{"config.json"}},
 	}
 	for _, row := range rows {
