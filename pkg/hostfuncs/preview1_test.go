@@ -2,6 +2,8 @@ package hostfuncs
 
 import (
 	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,6 +97,20 @@ func TestPreview1IsComplete(t *testing.T) {
 			if len(names) != len(f.params) {
 				t.Errorf("%s.%s has %d parameters and trace names %q", f.module, f.name, len(f.params), f.names)
 			}
+		}
+	}
+}
+
+// TestDocListsFunctions keeps the package's documentation complete.
+func TestDocListsFunctions(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := strings.Fields(string(doc))
+	for name := range witx {
+		if !slices.Contains(listed, name) {
+			t.Errorf("doc.go does not list %s", name)
 		}
 	}
 }
