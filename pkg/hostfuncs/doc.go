@@ -8,15 +8,15 @@
 //	abi.Func{fd_write, (i32,i32,i32,i32)->i32, Call}
 //	          │                              host.go: bind, [trace.go]
 //	          ▼
-//	┌ Host ────────────────────────────────────────────────────────────────────────┐
-//	│ proc.go   clock.go   poll.go, poll_event.go   sock.go   fs.go …  path.go …   │
-//	│ args_*    clock_*    poll_oneoff              sock_*    fd_*     path_*      │
-//	│ environ_*                │                      │         │         │        │
-//	│ proc_*                   │                      │         │         │ resolve.go│
-//	│ random_get               │                      │         │         │ walk.go│
+//	┌ Host ─────────────────────────────────────────────────────────────────────────────┐
+//	│ proc.go   clock.go   poll.go, poll_event.go   sock.go   fs.go …  path.go …        │
+//	│ args_*    clock_*    poll_oneoff              sock_*    fd_*     path_*           │
+//	│ environ_*                │                      │         │         │             │
+//	│ proc_*                   │                      │         │         │ resolve.go  │
+//	│ random_get               │                      │         │         │ walk.go     │
 //	│ sched_yield              ▼                      ▼         ▼         ▼ procguard.go│
-//	│   table.go: the guest's fd ──▶ entry{the host's fd, kind, flags, rights}     │
-//	└─────────────────────────────────│────────────────────────────────────────────┘
+//	│   table.go: the guest's fd ──▶ entry{the host's fd, kind, flags, rights}          │
+//	└─────────────────────────────────│─────────────────────────────────────────────────┘
 //	                                  ▼
 //	             Linux: readv, openat2, ppoll, recvmsg, getrandom …
 //

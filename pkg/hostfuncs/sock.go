@@ -68,11 +68,9 @@ func (h *Host) sockAccept(mem abi.Memory, p []uint64) Errno {
 	if errno != errnoSuccess {
 		return errno
 	}
-	child, err := newEntry(host, false)
-	if err != nil {
-		_ = unix.Close(host)
-		return errnoOf(err)
-	}
+	// The connection is of the listener's type; asking the kernel would be four
+	// more system calls each.
+	child := &entry{fd: host, kind: e.kind, flags: flags, base: rightsOf(e.kind, false)}
 	fd, errno := h.files.insert(child)
 	if errno != errnoSuccess {
 		_ = unix.Close(host)
