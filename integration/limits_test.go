@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/runw/runw/integration/machine"
 )
 
 func (b *box) limit(r specs.LinuxResources) {
@@ -22,7 +24,7 @@ func (b *box) limit(r specs.LinuxResources) {
 func (b *box) cgroupFile(controller, v1, v2 string) string {
 	b.t.Helper()
 	path := filepath.Join("/sys/fs/cgroup", controller, b.cgroup, v1)
-	if !hybrid() {
+	if !machine.Hybrid() {
 		path = filepath.Join("/sys/fs/cgroup", b.cgroup, v2)
 	}
 	content, err := os.ReadFile(path)
