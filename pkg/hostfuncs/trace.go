@@ -14,7 +14,7 @@ const traceText = 128
 
 // traced wraps a bound function so that each call writes one line to w:
 //
-//	path_open(dirfd=3, dirflags=0x1, path="etc/hosts", …) = SUCCESS opened=5
+//	path_open(fd=3, flags=1, path="etc/hosts", oflags=0, …) = SUCCESS opened=5
 //
 // function.names drives it. Names are separated by commas, one for each
 // parameter, with these endings:
@@ -22,7 +22,7 @@ const traceText = 128
 //	"x"   a number, in decimal below 4096 and in hexadecimal above
 //	"x$"  a pointer whose length is the next parameter: shown as a string
 //	"x=4" (or =2, =8) a pointer to a result of so many bytes: shown after the
-//	      call, if it succeeded
+//	      call, if it succeeded, in decimal
 //
 // A failure to write the line is no concern of the guest.
 func traced(w io.Writer, f *function, call func(abi.Memory, []uint64) error) func(abi.Memory, []uint64) error {
@@ -126,7 +126,7 @@ func appendResults(line []byte, names []string, args []uint64, mem abi.Memory) [
 			v, _ = mem.Uint64(ptr)
 		}
 		line = append(append(append(line, ' '), name...), '=')
-		line = appendNumber(line, v)
+		line = strconv.AppendUint(line, v, 10)
 	}
 	return line
 }

@@ -1,17 +1,23 @@
 package hostfuncs
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
+	"golang.org/x/sys/unix"
 )
 
 // TestTrace compares whole lines: people grep them, so they are kept stable.
 func TestTrace(t *testing.T) {
 	var out strings.Builder
+	file, err := unix.Open(filepath.Join(t.TempDir(), "f"), unix.O_CREAT|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
 	g := newGuest(t, Config{
-		Args: []string{"app", "x"}, Trace: &out,
+		Args: []string{"app", "x"}, Trace: &out, Stdio: [3]int{-1, file, -1},
 		Preopens: []Preopen{{Name: "/", Path: t.TempDir()}},
 	})
 	name, nameLen := g.put("no\tsuch")
@@ -29,6 +35,7 @@ func TestTrace(t *testing.T) {
 		{"args_sizes_get", []uint64{guestMemory, size}, "args_sizes_get() = FAULT"},
 		{"args_get", []uint64{2000, 0x2000}, "args_get(argv=2000, argv_buf=0x2000) = SUCCESS"},
 		{"clock_time_get", []uint64{9, 1 << 40, argc}, "clock_time_get(id=9, precision=0x10000000000) = INVAL"},
+		{"fd_seek", []uint64{1, 1 << 40, 0, argc}, "fd_seek(fd=1, offset=0x10000000000, whence=0) = SUCCESS newoffset=1099511627776"},
 		{"fd_close", []uint64{77}, "fd_close(fd=77) = BADF"},
 		{"poll_oneoff", []uint64{subs, 0x3000, 1, argc},
 			"poll_oneoff(in=0x1010, out=0x3000, nsubscriptions=1) = SUCCESS nevents=1"},
