@@ -89,6 +89,9 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 	if err != nil {
 		return nil, err
 	}
+	if err := oci.CheckPreopens(b, preopens); err != nil {
+		return nil, err
+	}
 	artifact, err := aot.Ensure(ctx, aot.EnsureArgs{
 		Wasm:   wasm,
 		Engine: engine,

@@ -1,12 +1,15 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Preopen is a directory of the container that a Wasm guest gets opened.
@@ -61,6 +64,33 @@ func Preopens(spec *specs.Spec) ([]Preopen, error) {
 		}
 	}
 	return list, nil
+}
+
+// CheckPreopens reports the first directory of list that the container will not
+// have, as far as that can be seen before its mounts are made: what lies inside
+// a file system still to be mounted is taken to be there.
+func CheckPreopens(b *Bundle, list []Preopen) error {
+	if _, ok := b.Spec.Annotations[AnnotationPreopens]; !ok {
+		return nil // the root, and the working directory, which libcontainer checks
+	}
+	t, err := newTree(b)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	w := newWalk(t)
+	defer w.close()
+	for _, p := range list {
+		err := w.enter(p.Path, false)
+		if err == nil && w.top().mode&unix.S_IFMT != unix.S_IFDIR {
+			err = unix.ENOTDIR
+		}
+		var hidden *hiddenError
+		if err != nil && !errors.As(err, &hidden) {
+			return &FieldError{fmt.Sprintf("annotations[%q]", AnnotationPreopens), &fs.PathError{Op: "open", Path: p.Path, Err: err}}
+		}
+	}
+	return nil
 }
 
 func parsePreopen(entry, cwd string) (Preopen, error) {

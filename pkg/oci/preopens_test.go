@@ -1,10 +1,15 @@
 package oci
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func TestPreopens(t *testing.T) {
@@ -66,5 +71,51 @@ func TestPreopensWithoutProcess(t *testing.T) {
 	got, err := Preopens(&specs.Spec{})
 	if err != nil || !slices.Equal(got, []Preopen{{Name: ".", Path: "/"}, {Name: "/", Path: "/"}}) {
 		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestCheckPreopens(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"rootfs/data", "source/sub"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "rootfs/file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/data", filepath.Join(dir, "rootfs/link")); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		value string
+		want  error
+	}{
+		{value: "/data"},
+		{value: "/link"},
+		{value: "/g=/bind/sub"},
+		{value: "/scratch"},          // a mount point still to be made
+		{value: "/scratch/anything"}, // nobody can know yet
+		{value: "none"},
+		{value: "/absent", want: fs.ErrNotExist},
+		{value: "/data,/bind/absent", want: fs.ErrNotExist},
+		{value: "/file", want: unix.ENOTDIR},
+	} {
+		b := &Bundle{Dir: dir, Spec: &specs.Spec{
+			Root:        &specs.Root{Path: "rootfs"},
+			Process:     &specs.Process{Cwd: "/"},
+			Annotations: map[string]string{AnnotationPreopens: row.value},
+			Mounts: []specs.Mount{
+				{Destination: "/bind", Source: "source", Options: []string{"bind"}},
+				{Destination: "/scratch", Type: "tmpfs", Source: "tmpfs"},
+			},
+		}}
+		list, err := Preopens(b.Spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckPreopens(b, list); !errors.Is(err, row.want) {
+			t.Errorf("%s: error is %v, want %v", row.value, err, row.want)
+		}
 	}
 }
