@@ -19,8 +19,8 @@ type Config struct {
 	// Env is the guest's environment, "KEY=value" each.
 	Env []string
 	// Stdio are the descriptors behind the guest's fds 0, 1 and 2; -1 leaves a
-	// number unused. A guest may close them, so whoever still wants to write
-	// to its own stderr hands over a duplicate.
+	// number unused. A guest may close them: whoever still wants to print
+	// to stderr then holds a duplicate.
 	Stdio [3]int
 	// Inherited are descriptors that appear in the guest from fd 3 on, in this
 	// order: listening sockets first ($LISTEN_FDS), then --preserve-fds.

@@ -2,6 +2,9 @@ package hostfuncs
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -90,5 +93,44 @@ func TestNewFails(t *testing.T) {
 				t.Errorf("%d descriptors before, %d after", before, after)
 			}
 		})
+	}
+}
+
+// TestCloseStdio runs itself as a child that gives its own stdio to a guest,
+// which closes it and opens files: none may get what the process prints.
+func TestCloseStdio(t *testing.T) {
+	const dirVar = "HOSTFUNCS_STDIO_CHILD"
+	dir := os.Getenv(dirVar)
+	if dir == "" {
+		dir = t.TempDir()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestCloseStdio$")
+		cmd.Env = append(os.Environ(), dirVar+"="+dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		for _, name := range []string{"0", "1", "2"} {
+			if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != "guest" {
+				t.Errorf("file %s holds %q, %v", name, got, err)
+			}
+		}
+		return
+	}
+	g := newGuest(t, Config{Stdio: [3]int{0, 1, 2}, Preopens: []Preopen{{Name: "/", Path: dir}}})
+	n := g.alloc(4)
+	for fd := range uint64(3) {
+		g.must("fd_close", fd)
+		name, length := g.put(fmt.Sprint(fd))
+		g.must("path_open", 3, 0, name, length, oflagCreat, rightFdWrite, 0, 0, n)
+		if got := g.u32(n); got != uint32(fd) {
+			t.Errorf("the guest's number is %d, want %d", got, fd)
+		}
+		if _, err := unix.Write(int(fd), []byte("engine")); err != unix.EBADF {
+			t.Errorf("writing to the engine's %d: %v", fd, err)
+		}
+		iov, count := g.iovec(g.put("guest"))
+		g.must("fd_write", fd, iov, count, n)
+	}
+	if t.Failed() {
+		os.Exit(1) // there is nowhere left to print to
 	}
 }

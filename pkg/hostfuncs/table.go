@@ -74,10 +74,25 @@ func (e *entry) close() Errno {
 	if e.dir != nil {
 		e.dir.close()
 	}
+	if e.fd <= unix.Stderr && plug(e.fd) {
+		return errnoSuccess
+	}
 	if err := unix.Close(e.fd); err != nil && err != unix.EINTR {
 		return errnoOf(err)
 	}
 	return errnoSuccess
+}
+
+// plug closes one of the process's own 0, 1 and 2 without freeing the number: a
+// file that the guest opens next would take it, and what Go's runtime and the
+// engine print to stderr would go there.
+func plug(fd int) bool {
+	dead, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(dead)
+	return unix.Dup3(dead, fd, unix.O_CLOEXEC) == nil
 }
 
 // table maps the guest's descriptor numbers to entries. The lowest free number
