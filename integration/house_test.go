@@ -30,6 +30,7 @@ type goPackage struct {
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
+	needRunw(t)
 	root, err := guests.Root()
 	must(t, err)
 	cmd := exec.Command("go", "list", "-json=ImportPath,Dir,Name,Imports,TestImports,XTestImports", "-tags", "seccomp", "./...")
@@ -176,6 +177,7 @@ func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 // files visits the repository's files whose names match, without what was built.
 func files(t *testing.T, match func(name string) bool, visit func(path, text string)) {
 	t.Helper()
+	needRunw(t)
 	root, err := guests.Root()
 	must(t, err)
 	must(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -283,6 +285,7 @@ func TestNoRegistryHosts(t *testing.T) {
 
 // Every fuzz target is one that `make fuzz` runs: its recipe is asked, not read.
 func TestFuzzTargets(t *testing.T) {
+	needRunw(t)
 	root, err := guests.Root()
 	must(t, err)
 	cmd := exec.Command("make", "-s", "fuzz-list")
@@ -313,6 +316,7 @@ func TestFuzzTargets(t *testing.T) {
 
 // The pure-Go rooms compile for the other processors that people run.
 func TestOtherArchitectures(t *testing.T) {
+	needRunw(t)
 	if testing.Short() {
 		t.Skip("compiles for two architectures")
 	}

@@ -350,9 +350,12 @@ func (b *bench) calls() error {
 	var names []string
 	for range rounds {
 		b.number++
-		out, err := b.command("runw", "run", "--bundle", made.Dir, fmt.Sprint("calls", b.number)).Output()
+		cmd := b.command("runw", "run", "--bundle", made.Dir, fmt.Sprint("calls", b.number))
+		var errs bytes.Buffer
+		cmd.Stderr = &errs
+		out, err := cmd.Output()
 		if err != nil {
-			return fmt.Errorf("host calls: %w", err)
+			return fmt.Errorf("host calls: %w: %s", err, errs.String())
 		}
 		for line := range strings.Lines(string(out)) {
 			name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
