@@ -185,6 +185,10 @@ func errnoOf(err error) Errno {
 	if err == nil {
 		return errnoSuccess
 	}
+	// errors.As allocates, and most errors are bare.
+	if n, ok := err.(unix.Errno); ok {
+		return fromUnix(n)
+	}
 	var n unix.Errno
 	if !errors.As(err, &n) {
 		return errnoIo
