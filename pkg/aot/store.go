@@ -182,7 +182,7 @@ func (s *shelf) tryLock(entry string) (unlock func(), err error) {
 	}
 	if err := unix.Fstatat(s.fd(), name, &there, unix.AT_SYMLINK_NOFOLLOW); err != nil || mine.Ino != there.Ino || mine.Dev != there.Dev {
 		unix.Close(fd)
-		return nil, nil
+		return nil, nil //nolint:nilerr // the name is gone or another file's: somebody else's lock
 	}
 	return func() {
 		unix.Unlinkat(s.fd(), name, 0)

@@ -69,7 +69,7 @@ func (h *Host) pathOpen(mem abi.Memory, p []uint64) Errno {
 }
 
 // openRequest reads the flags and rights of a path_open.
-func (d *entry) openRequest(p []uint64) (openRequest, Errno) {
+func (e *entry) openRequest(p []uint64) (openRequest, Errno) {
 	dirflags, oflags, fdf := uint32(p[1]), uint32(p[4]), uint32(p[7])
 	r := openRequest{fdflags: fdflags(fdf), base: p[5] & rightsKnown, inheriting: p[6] & rightsKnown}
 	switch {
@@ -78,9 +78,9 @@ func (d *entry) openRequest(p []uint64) (openRequest, Errno) {
 		// Up to Linux 6.3 the two together made a regular file.
 		oflags&oflagCreat != 0 && oflags&oflagDirectory != 0:
 		return r, errnoInval
-	case (r.base|r.inheriting)&^d.inheriting != 0,
-		oflags&oflagCreat != 0 && !d.can(rightPathCreateFile),
-		oflags&oflagTrunc != 0 && !d.can(rightPathFilestatSetSize):
+	case (r.base|r.inheriting)&^e.inheriting != 0,
+		oflags&oflagCreat != 0 && !e.can(rightPathCreateFile),
+		oflags&oflagTrunc != 0 && !e.can(rightPathFilestatSetSize):
 		return r, errnoNotcapable
 	}
 	r.flags = r.fdflags.openFlags()

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -136,7 +137,7 @@ func TestWritePIDFile(t *testing.T) {
 		t.Errorf("file holds %q, %v", b, err)
 	}
 	missing := filepath.Join(t.TempDir(), "no", "pid")
-	if err := writePIDFile(missing, 1); !os.IsNotExist(err) {
+	if err := writePIDFile(missing, 1); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error is %v", err)
 	}
 	entries, err := os.ReadDir(filepath.Dir(path))
