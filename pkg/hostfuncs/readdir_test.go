@@ -111,7 +111,7 @@ func TestFdReaddir(t *testing.T) {
 // TestFdReaddirMany: every name once, with any buffer, though names disappear
 // behind the reader; the listing starts anew with cookie 0.
 func TestFdReaddirMany(t *testing.T) {
-	const files = 1000
+	const files = 400
 	for _, size := range []int{300, 4096, 60000} {
 		g, dir := newTree(t)
 		for i := range files {
