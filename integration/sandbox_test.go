@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -295,32 +294,6 @@ func TestCapabilities(t *testing.T) {
 			says:   []string{"CapEff:\t0000000000000401", "CapBnd:\t0000000000000401", "CapPrm:\t0000000000000401", "NoNewPrivs:\t1"},
 		},
 	})
-}
-
-// A module's process has what config.json says, as the kernel tells from outside.
-func TestModuleProcess(t *testing.T) {
-	b := newBox(t, "c/probe", "sleep", "3600")
-	caps := []string{"CAP_NET_BIND_SERVICE", "CAP_CHOWN"}
-	b.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
-	b.Spec.Process.User = specs.User{UID: 1234, GID: 2345, AdditionalGids: []uint32{3456}}
-	b.Spec.Linux.Seccomp = &specs.LinuxSeccomp{
-		DefaultAction: specs.ActAllow,
-		Syscalls:      []specs.LinuxSyscall{{Names: []string{"sethostname"}, Action: specs.ActErrno}},
-	}
-	b.begin()
-	b.await("asleep")
-	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.init))
-	must(t, err)
-	status := result{t: t, what: "/proc/PID/status", stdout: string(content)}
-	status.says("Uid:\t1234\t1234\t1234\t1234", "Gid:\t2345\t2345\t2345\t2345", "Groups:\t3456", "NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000401", "NSpid:", "\t1\n")
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", b.init))
-	must(t, err)
-	// libcontainer adds the user's home.
-	if pairs := strings.Split(strings.TrimSuffix(string(environ), "\x00"), "\x00"); len(pairs) > 1 || !strings.HasPrefix(pairs[0], "HOME=") && pairs[0] != "" {
-		t.Errorf("the engine's environment: %q", environ)
-	}
-	b.quiet("delete", "--force", b.id).ok()
-	b.wait()
 }
 
 func TestRlimits(t *testing.T) {

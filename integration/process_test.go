@@ -1,0 +1,118 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// A module's process has what config.json says, as the kernel tells from outside.
+func TestModuleProcess(t *testing.T) {
+	b := newBox(t, "c/probe", "sleep", "3600")
+	caps := []string{"CAP_NET_BIND_SERVICE", "CAP_CHOWN"}
+	b.Spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
+	b.Spec.Process.User = specs.User{UID: 1234, GID: 2345, AdditionalGids: []uint32{3456}}
+	b.Spec.Linux.Seccomp = &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow,
+		Syscalls:      []specs.LinuxSyscall{{Names: []string{"sethostname"}, Action: specs.ActErrno}},
+	}
+	b.begin()
+	b.await("asleep")
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.init))
+	must(t, err)
+	status := result{t: t, what: "/proc/PID/status", stdout: string(content)}
+	status.says("Uid:\t1234\t1234\t1234\t1234", "Gid:\t2345\t2345\t2345\t2345", "Groups:\t3456", "NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t0000000000000401", "NSpid:", "\t1\n")
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", b.init))
+	must(t, err)
+	// libcontainer adds the user's home.
+	if pairs := strings.Split(strings.TrimSuffix(string(environ), "\x00"), "\x00"); len(pairs) > 1 || !strings.HasPrefix(pairs[0], "HOME=") && pairs[0] != "" {
+		t.Errorf("the engine's environment: %q", environ)
+	}
+	b.quiet("delete", "--force", b.id).ok()
+	b.wait()
+}
+
+// The engine holds open what the guest was given, and nothing of the host's: not the
+// store's directory, not the caller's files, not the state directory's fifo.
+func TestModuleDescriptors(t *testing.T) {
+	b := newBox(t, "c/probe", "sleep", "3600")
+	secret, err := os.Open(b.write("secret", "secret"))
+	must(t, err)
+	defer secret.Close()
+	b.extra = []*os.File{secret, secret, secret}
+	b.begin()
+	b.await("asleep")
+	dir := fmt.Sprintf("/proc/%d/fd", b.init)
+	entries, err := os.ReadDir(dir)
+	must(t, err)
+	var rootfs unix.Stat_t
+	must(t, unix.Stat(b.Path(), &rootfs))
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		link, err := os.Readlink(path)
+		must(t, err)
+		var st unix.Stat_t
+		must(t, unix.Stat(path, &st))
+		t.Log(entry.Name(), link)
+		switch {
+		case entry.Name() == "0" || entry.Name() == "1" || entry.Name() == "2":
+		case link == "anon_inode:[eventpoll]", link == "anon_inode:[eventfd]": // Go's own
+		case link == "/" && st.Ino == rootfs.Ino && st.Dev == rootfs.Dev: // the preopens
+		case strings.HasPrefix(link, "/proc/"): // what keeps the guest out of there
+		default:
+			t.Errorf("fd %s is %s", entry.Name(), link)
+		}
+	}
+	b.quiet("delete", "--force", b.id).ok()
+	b.wait()
+}
+
+// Flags of create that change how the container is made, and not what it does.
+func TestCreateFlags(t *testing.T) {
+	for _, flags := range [][]string{{"--no-new-keyring"}, {"--no-pivot"}, {"--no-new-keyring", "--no-pivot"}} {
+		for _, w := range sleepers {
+			t.Run(w.name+strings.Join(flags, ""), func(t *testing.T) {
+				b := newBox(t, w.guest, w.argv("hello", "")...)
+				b.run(flags...).ok().says("hello from " + w.name)
+			})
+		}
+	}
+}
+
+// However many containers start at once, a module is compiled once.
+func TestStartTogether(t *testing.T) {
+	needRunw(t)
+	store := newStore(t)
+	const many = 6
+	boxes := make([]*box, many)
+	for i := range boxes {
+		boxes[i] = newBox(t, "rust/probe", "hello")
+		boxes[i].env = append(boxes[i].env, "RUNW_AOT_DIR="+store)
+		boxes[i].global = []string{"--debug", "--log", filepath.Join(boxes[i].dir, "log")}
+		must(t, boxes[i].Write())
+	}
+	var group sync.WaitGroup
+	outputs := make([][]byte, many)
+	errs := make([]error, many)
+	for i, b := range boxes {
+		cmd := b.command("run", "--bundle", b.Dir, b.id)
+		group.Go(func() { outputs[i], errs[i] = cmd.Output() })
+	}
+	group.Wait()
+	compiled := 0
+	for i, b := range boxes {
+		if errs[i] != nil || !strings.Contains(string(outputs[i]), "hello from Rust") {
+			t.Errorf("container %d: %v: %s %s", i, errs[i], outputs[i], b.output("log"))
+		}
+		compiled += strings.Count(b.output("log"), "cached: false")
+	}
+	if compiled != 1 {
+		t.Errorf("compiled %d times", compiled)
+	}
+}
