@@ -4,7 +4,7 @@
 //	argv[1]    process                        file
 //	─────────  ─────────────────────────────  ──────────────────────────────
 //	(command)  the caller's: podman, a shim   main.go, one file a command
-//	init       the container's first process  libcontainer, by pkg/sandbox
+//	init       the container's first process  init_linux.go, then libcontainer
 //	engine     the same pid after its execve  engine.go, signals.go
 //
 // A command parses its flags into an Args struct and makes one call; what a

@@ -31,43 +31,53 @@ const (
 // module of the handoff and gives its exit code.
 func engine(args []string) int {
 	catchSignals()
+	stderr := ownStderr()
 	if len(args) == 0 {
-		return engineFailed("", errors.New("is started by 'runw create', not by hand"))
+		return engineFailed(stderr, "", errors.New("the engine is started by 'runw create', not by hand"))
 	}
 	fd, err := strconv.Atoi(args[0])
 	if err != nil {
-		return engineFailed("", err)
+		return engineFailed(stderr, "", err)
 	}
 	r, err := sandbox.ReadHandoff(fd)
 	if err != nil {
-		return engineFailed("", err)
+		return engineFailed(stderr, "", err)
 	}
-	if err := runGuest(r); err != nil {
-		return guestEnded(r.ID, err)
+	if err := runGuest(r, stderr); err != nil {
+		return guestEnded(stderr, r.ID, err)
 	}
 	return 0
 }
 
+// ownStderr is the container's stderr under a number that the guest, whose
+// descriptor 2 it may close, does not have.
+func ownStderr() *os.File {
+	fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return os.Stderr
+	}
+	return os.NewFile(uintptr(fd), "stderr")
+}
+
 // runGuest compiles nothing unless the artifact is of no use, and returns when
 // the guest has ended.
-func runGuest(r *sandbox.Received) error {
+func runGuest(r *sandbox.Received, stderr *os.File) error {
 	ctx := context.Background()
 	wasm, err := mapModule(r.Module)
 	if err != nil {
 		return fmt.Errorf("module: %w", err)
 	}
 	module, err := aot.Open(ctx, aot.OpenArgs{
-		Engine:      r.Engine,
-		Wasm:        wasm,
-		Artifact:    r.Artifact,
-		MemoryLimit: guestMemory(r.MemoryLimit),
-		Warn:        func(err error) { fmt.Fprintf(os.Stderr, "runw: container %q: %v\n", r.ID, err) },
+		Engine:   r.Engine,
+		Wasm:     wasm,
+		Artifact: r.Artifact,
+		Warn:     func(err error) { fmt.Fprintf(stderr, "runw: container %q: %v\n", r.ID, err) },
 	})
 	if err != nil {
 		return err
 	}
 	defer module.Close()
-	host, err := hostfuncs.New(hostConfig(r))
+	host, err := hostfuncs.New(hostConfig(r, stderr))
 	if err != nil {
 		return err
 	}
@@ -77,10 +87,14 @@ func runGuest(r *sandbox.Received) error {
 	if err != nil {
 		return err
 	}
-	return module.Run(ctx, aot.RunArgs{Funcs: funcs, Entry: r.Entry})
+	return module.Run(ctx, aot.RunArgs{
+		Funcs:       funcs,
+		Entry:       r.Entry,
+		MemoryLimit: guestMemory(r.MemoryLimit),
+	})
 }
 
-func hostConfig(r *sandbox.Received) hostfuncs.Config {
+func hostConfig(r *sandbox.Received, stderr *os.File) hostfuncs.Config {
 	c := hostfuncs.Config{
 		Args:      r.Args,
 		Env:       r.Env,
@@ -97,7 +111,7 @@ func hostConfig(r *sandbox.Received) hostfuncs.Config {
 		c.Preopens = append(c.Preopens, hostfuncs.Preopen(p))
 	}
 	if r.Trace {
-		c.Trace = os.Stderr
+		c.Trace = stderr
 	}
 	return c
 }
@@ -127,21 +141,21 @@ func mapModule(f *os.File) ([]byte, error) {
 
 // guestEnded prints what ended the guest, unless it was the guest itself, and
 // gives the process's exit code.
-func guestEnded(id string, err error) int {
+func guestEnded(stderr *os.File, id string, err error) int {
 	var exit *abi.ExitError
 	if errors.As(err, &exit) {
 		return int(exit.Code & 0xff) // what wait(2) can report
 	}
 	var trap *aot.TrapError
 	if errors.As(err, &trap) {
-		fmt.Fprintf(os.Stderr, "runw: container %q: %s\n", id, trap.Text())
+		fmt.Fprintf(stderr, "runw: container %q: %s\n", id, trap.Text())
 		return exitTrap
 	}
-	return engineFailed(id, err)
+	return engineFailed(stderr, id, err)
 }
 
-func engineFailed(id string, err error) int {
-	fmt.Fprintf(os.Stderr, "runw: container %q: %v\n", id, err)
+func engineFailed(stderr *os.File, id string, err error) int {
+	fmt.Fprintf(stderr, "runw: container %q: %v\n", id, err)
 	if errors.Is(err, os.ErrNotExist) {
 		return exitNotFound
 	}

@@ -58,6 +58,7 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	if err != nil {
 		return fmt.Errorf("module %s: %w", w.Path, err)
 	}
+	defer guest.Module.Close()
 	if guest.Artifact != nil {
 		defer guest.Artifact.Close()
 	}
@@ -92,6 +93,10 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 	if err := oci.CheckPreopens(b, preopens); err != nil {
 		return nil, err
 	}
+	module, err := aot.Shield(w.Module)
+	if err != nil {
+		return nil, err
+	}
 	artifact, err := aot.Ensure(ctx, aot.EnsureArgs{
 		Wasm:   wasm,
 		Engine: engine,
@@ -99,6 +104,7 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 		Warn:   func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
 	})
 	if err != nil {
+		module.Close()
 		return nil, err
 	}
 	logrus.Debugf("artifact %s for %s, cached: %t", artifact.Digest, artifact.Engine, artifact.Cached)
@@ -106,7 +112,7 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 		Engine:      engine,
 		Entry:       w.Export,
 		MemoryLimit: limit,
-		Module:      w.Module,
+		Module:      module,
 		Artifact:    artifact.File,
 		Trace:       b.Spec.Annotations[annotationTrace] == "true",
 	}

@@ -10,15 +10,10 @@ import (
 )
 
 func main() {
-	// Both internal processes start before anything of the command line is
-	// built: each start of a container pays for what happens here.
-	if len(os.Args) > 1 {
-		switch os.Args[1] {
-		case "init":
-			sandbox.Init()
-		case sandbox.EngineCommand:
-			os.Exit(engine(os.Args[2:]))
-		}
+	// Before anything of the command line is built: each start of a container
+	// pays for what happens here.
+	if len(os.Args) > 1 && os.Args[1] == sandbox.EngineCommand {
+		os.Exit(engine(os.Args[2:]))
 	}
 	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }

@@ -63,6 +63,7 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 	}
 	// The guest's own arguments follow only so that ps and top show them.
 	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, p.Args...)
+	os.Args[0] = wasmInit
 	// Nothing of the guest's environment: a Go program reads GODEBUG, and one
 	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE.
 	p.Env = nil
