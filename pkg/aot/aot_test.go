@@ -113,18 +113,18 @@ var procExit = hostFn("wasi_snapshot_preview1", "proc_exit", "i", "", func(_ abi
 
 // everyWay runs f with the module opened from an artifact and compiled in
 // memory.
-func everyWay(t *testing.T, wasm []byte, limit uint64, f func(t *testing.T, m Module)) {
+func everyWay(t *testing.T, wasm []byte, f func(t *testing.T, m Module)) {
 	t.Run("artifact", func(t *testing.T) {
 		a := ensure(t, testStore(t), wasm)
-		f(t, open(t, OpenArgs{Wasm: wasm, Artifact: a.File, MemoryLimit: limit}))
+		f(t, open(t, OpenArgs{Wasm: wasm, Artifact: a.File}))
 	})
 	t.Run("memory", func(t *testing.T) {
-		f(t, open(t, OpenArgs{Wasm: wasm, MemoryLimit: limit}))
+		f(t, open(t, OpenArgs{Wasm: wasm}))
 	})
 }
 
 func TestExitStatus(t *testing.T) {
-	everyWay(t, wat(t, "exit7"), 0, func(t *testing.T, m Module) {
+	everyWay(t, wat(t, "exit7"), func(t *testing.T, m Module) {
 		err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{procExit}})
 		var exit *abi.ExitError
 		if !errors.As(err, &exit) || exit.Code != 7 {
@@ -153,7 +153,7 @@ func TestTraps(t *testing.T) {
 		{"host", "the host has failed", "host.fail();host()"},
 	} {
 		t.Run(c.entry, func(t *testing.T) {
-			everyWay(t, wat(t, "traps", "--debug-names"), 0, func(t *testing.T, m Module) {
+			everyWay(t, wat(t, "traps", "--debug-names"), func(t *testing.T, m Module) {
 				err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{fail}, Entry: c.entry})
 				var trap *TrapError
 				if !errors.As(err, &trap) {

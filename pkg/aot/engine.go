@@ -85,9 +85,6 @@ type OpenArgs struct {
 	Artifact *os.File
 	// Warn is told what went wrong but could be worked around; may be nil.
 	Warn func(error)
-	// MemoryLimit bounds the guest's linear memory in bytes; 0 is no limit. A
-	// memory.grow beyond it gives -1.
-	MemoryLimit uint64
 }
 
 // Open readies a module to run in this process.
@@ -125,6 +122,9 @@ type RunArgs struct {
 	// "_start", the command of WASI. For any other entry "_initialize" is
 	// called first if the module exports it (a reactor).
 	Entry string
+	// MemoryLimit bounds the guest's linear memory in bytes; 0 is no limit. A
+	// memory.grow beyond it gives -1.
+	MemoryLimit uint64
 }
 
 // TrapError is the end of a guest that did something undefined, or of a host

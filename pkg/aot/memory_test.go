@@ -31,14 +31,14 @@ func TestMemoryLimit(t *testing.T) {
 		1 << 40:      "[2 4 5 77]",
 	} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
-			everyWay(t, watText(t, growWat), limit, func(t *testing.T, m Module) {
+			everyWay(t, watText(t, growWat), func(t *testing.T, m Module) {
 				var got []uint32
 				var addr []*byte
 				put := hostFn("host", "put", "i", "", func(mem abi.Memory, s []uint64) error {
 					got, addr = append(got, uint32(s[0])), append(addr, &mem[0])
 					return nil
 				})
-				if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{put}}); err != nil {
+				if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{put}, MemoryLimit: limit}); err != nil {
 					t.Fatal(err)
 				}
 				if fmt.Sprint(got) != want {
@@ -55,8 +55,8 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 func TestMemoryLimitBelowTheStart(t *testing.T) {
-	everyWay(t, watText(t, growWat), wasmPage, func(t *testing.T, m Module) {
-		err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{recorder(new([]uint32))}})
+	everyWay(t, watText(t, growWat), func(t *testing.T, m Module) {
+		err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{recorder(new([]uint32))}, MemoryLimit: wasmPage})
 		if err == nil || !strings.Contains(err.Error(), "needs 131072 bytes") || !strings.Contains(err.Error(), "allowed are 65536") {
 			t.Errorf("got %v, want both sizes", err)
 		}
@@ -71,7 +71,7 @@ func TestWholeAddressSpace(t *testing.T) {
 			(call $put (memory.grow (i32.const 65535)))
 			(call $put (memory.grow (i32.const 65534)))
 			(i32.store (i32.const -65540) (i32.const 5)) (call $put (i32.load (i32.const -65540)))))`)
-	everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+	everyWay(t, wasm, func(t *testing.T, m Module) {
 		var got []uint32
 		var size int
 		put := hostFn("host", "put", "i", "", func(mem abi.Memory, s []uint64) error {
@@ -85,7 +85,7 @@ func TestWholeAddressSpace(t *testing.T) {
 			t.Errorf("got %v with %d bytes", got, size)
 		}
 	})
-	everyWay(t, watText(t, `(module (memory 65536) (func (export "_start")))`), 0, func(t *testing.T, m Module) {
+	everyWay(t, watText(t, `(module (memory 65536) (func (export "_start")))`), func(t *testing.T, m Module) {
 		if err := m.Run(context.Background(), RunArgs{}); err == nil || !strings.Contains(err.Error(), "needs 4294967296 bytes") {
 			t.Errorf("got %v, want a refusal with the size", err)
 		}

@@ -34,6 +34,13 @@ func readOnly(f *os.File) (*os.File, error) {
 // read-only view where the kernel and our rights allow one, else a sealed copy.
 func shielded(f *os.File) (*os.File, error) {
 	defer f.Close()
+	return Shield(f)
+}
+
+// Shield does the same for a file that is not the store's, such as the module:
+// a container that is given it read-only must not find a way to write to it.
+// The given file stays open.
+func Shield(f *os.File) (*os.File, error) {
 	if ro, err := readOnly(f); err == nil {
 		return ro, nil
 	}

@@ -35,7 +35,7 @@ func TestRunErrors(t *testing.T) {
 		{name: "data out of bounds", wat: `(module (memory 1) (data (i32.const 65535) "ab") (func (export "_start")))`, says: "out of bounds memory access"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			everyWay(t, watText(t, c.wat, c.flags...), 0, func(t *testing.T, m Module) {
+			everyWay(t, watText(t, c.wat, c.flags...), func(t *testing.T, m Module) {
 				err := m.Run(context.Background(), RunArgs{Funcs: c.funcs, Entry: c.entry})
 				if err == nil || !strings.Contains(err.Error(), c.says) || c.want != nil && !errors.Is(err, c.want) {
 					t.Errorf("got %v, want %v with %q", err, c.want, c.says)
@@ -85,7 +85,7 @@ func TestGuestSeesItsData(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			wasm := watText(t, "(module "+put+c.wat+")", "--enable-extended-const", "--no-check")
-			everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+			everyWay(t, wasm, func(t *testing.T, m Module) {
 				for range 2 { // a second instance starts from the same memory
 					var got []uint32
 					if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{recorder(&got)}}); err != nil {
@@ -129,7 +129,7 @@ func TestReactor(t *testing.T) {
 	wasm := watText(t, `(module (import "host" "put" (func $put (param i32)))
 		(func (export "_initialize") (call $put (i32.const 1)))
 		(func (export "run") (result i32) (call $put (i32.const 2)) (i32.const 5)))`)
-	everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+	everyWay(t, wasm, func(t *testing.T, m Module) {
 		var got []uint32
 		if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{recorder(&got)}, Entry: "run"}); err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestReactor(t *testing.T) {
 func TestExitFromStartSection(t *testing.T) {
 	wasm := watText(t, `(module (import "wasi_snapshot_preview1" "proc_exit" (func $x (param i32)))
 		(func $s (call $x (i32.const 0))) (start $s) (func (export "_start") unreachable))`)
-	everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+	everyWay(t, wasm, func(t *testing.T, m Module) {
 		var exit *abi.ExitError
 		if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{procExit}}); !errors.As(err, &exit) || exit.Code != 0 {
 			t.Errorf("got %v, want exit status 0", err)
@@ -153,7 +153,7 @@ func TestExitFromStartSection(t *testing.T) {
 
 func TestTrapInStartSection(t *testing.T) {
 	wasm := watText(t, `(module (func $s unreachable) (start $s) (func (export "_start")))`)
-	everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+	everyWay(t, wasm, func(t *testing.T, m Module) {
 		var trap *TrapError
 		if err := m.Run(context.Background(), RunArgs{}); !errors.As(err, &trap) || trap.Reason != "unreachable" {
 			t.Errorf("got %v, want the trap unreachable", err)
@@ -169,7 +169,7 @@ func TestHostFunctionPanics(t *testing.T) {
 		return nil
 	})
 	wasm := watText(t, `(module (import "host" "put" (func $put (param i32))) (func $f (export "_start") (call $put (i32.const 1))))`)
-	everyWay(t, wasm, 0, func(t *testing.T, m Module) {
+	everyWay(t, wasm, func(t *testing.T, m Module) {
 		var trap *TrapError
 		err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{bad}})
 		if !errors.As(err, &trap) || !strings.Contains(trap.Reason, "index out of range") || len(trap.Backtrace) != 2 {

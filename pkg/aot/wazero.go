@@ -263,7 +263,7 @@ func (e *wazeroEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit}, nil
+	return &wazeroModule{bin: b, info: info}, nil
 }
 
 // openNative loads the module from its artifact. Mapping the code can fail
@@ -304,7 +304,7 @@ func openNative(ctx context.Context, a OpenArgs) (Module, error) {
 		b.close()
 		return nil, err
 	}
-	return &wazeroModule{bin: b, info: info, limit: a.MemoryLimit, image: img}, nil
+	return &wazeroModule{bin: b, info: info, image: img}, nil
 }
 
 func loadNative(ctx context.Context, art *artifact, code *mappable) (*wazeroBinary, error) {
@@ -337,7 +337,6 @@ func checkModule(secs []section) (*Info, error) {
 type wazeroModule struct {
 	bin   *wazeroBinary
 	info  *Info
-	limit uint64
 	image *fileImage // nil without an artifact or an image in it
 }
 

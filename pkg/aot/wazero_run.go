@@ -18,11 +18,11 @@ var ErrLink = errors.New("unresolved import")
 
 // Run implements Module.
 func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
-	mem := &linearMemory{limit: m.limit, image: m.image}
+	mem := &linearMemory{limit: a.MemoryLimit, image: m.image}
 	defer mem.Free()
 	limit := uint64(wazeroMaxMemory)
-	if m.limit != 0 {
-		limit = min(limit, m.limit)
+	if a.MemoryLimit != 0 {
+		limit = min(limit, a.MemoryLimit)
 	}
 	if need := m.info.MemoryMin * wasmPage; need > limit {
 		return fmt.Errorf("module needs %d bytes of memory to start, allowed are %d", need, limit)
