@@ -125,20 +125,6 @@ func withDefault(env []string, key, value string) []string {
 	return append(env, key+"="+value)
 }
 
-// mapModule maps the file: reading it would cost a page fault for each page of
-// a private copy.
-func mapModule(f *os.File) ([]byte, error) {
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() == 0 {
-		return nil, errors.New("is empty")
-	}
-	return unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_PRIVATE)
-}
-
 // guestEnded prints what ended the guest, unless it was the guest itself, and
 // gives the process's exit code.
 func guestEnded(stderr *os.File, id string, err error) int {

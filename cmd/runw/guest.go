@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/runw/runw/pkg/aot"
@@ -74,10 +73,11 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 	if err != nil {
 		return nil, err
 	}
-	wasm, err := io.ReadAll(w.Module)
+	wasm, free, err := readModule(w.Module)
 	if err != nil {
 		return nil, err
 	}
+	defer free()
 	info, err := aot.Inspect(wasm)
 	if err != nil {
 		return nil, err
