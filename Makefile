@@ -87,8 +87,7 @@ integration-native: ## run the native rows on Debian's runc and crun: they test 
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@.ci/deps build
 	@$(MAKE) -s fuzz-list | while read -r package target; do \
-	  echo "== $$package $$target"; \
-	  $(GO) test -tags "$(TAGS)" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	  GO="$(GO)" .ci/fuzz "$$package" "$$target" "$(FUZZTIME)" "$(TAGS)"; \
 	done
 
 # One "PACKAGE TARGET" a line, from the sources, so that none is forgotten.
