@@ -185,7 +185,7 @@ func (s *shelf) tryLock(entry string) (unlock func(), err error) {
 		return nil, nil //nolint:nilerr // the name is gone or another file's: somebody else's lock
 	}
 	return func() {
-		unix.Unlinkat(s.fd(), name, 0)
+		_ = unix.Unlinkat(s.fd(), name, 0)
 		unix.Close(fd)
 	}, nil
 }
@@ -212,7 +212,7 @@ func (s *shelf) sweep(except string) {
 			continue
 		}
 		if unlock, _ := s.tryLock(entry); unlock != nil {
-			s.remove(entry + tempSuffix)
+			_ = s.remove(entry + tempSuffix)
 			unlock()
 		}
 	}

@@ -93,7 +93,7 @@ func (m *wazeroModule) instantiate(ctx context.Context, mem *linearMemory) (inst
 	err = func() (err error) {
 		defer func() {
 			if mem.err != nil && mem.buf == nil {
-				recover()
+				_ = recover()
 				err = mem.err
 				return
 			}

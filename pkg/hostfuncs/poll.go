@@ -243,10 +243,7 @@ func alwaysReady(e *entry) bool {
 func (h *Host) pollKernel(w *pollWait) Errno {
 	q := &h.poll
 	q.fds = q.fds[:len(q.items)]
-	timeout, errno := h.pollTimeout(w)
-	if errno != errnoSuccess {
-		return errno
-	}
+	timeout := h.pollTimeout(w)
 	var ts *unix.Timespec
 	if timeout != never {
 		t := unix.NsecToTimespec(int64(min(timeout, math.MaxInt64)))
@@ -268,22 +265,22 @@ func (h *Host) pollKernel(w *pollWait) Errno {
 
 // pollTimeout gives the nanoseconds to wait, or never, and puts the timer into
 // the kernel's list if it is needed.
-func (h *Host) pollTimeout(w *pollWait) (uint64, Errno) {
+func (h *Host) pollTimeout(w *pollWait) uint64 {
 	if w.due {
-		return 0, errnoSuccess
+		return 0
 	}
 	timeout := uint64(never)
 	if w.mono != never {
 		timeout = remaining(w.mono, h.clock.monotonic())
 	}
 	if w.wall == never || timeout == 0 {
-		return timeout, errnoSuccess
+		return timeout
 	}
 	left := remaining(w.wall, h.clock.realtime())
 	if left == 0 || !h.poll.arm(w.wall) {
-		return min(timeout, left), errnoSuccess
+		return min(timeout, left)
 	}
-	return timeout, errnoSuccess
+	return timeout
 }
 
 func remaining(deadline, now uint64) uint64 {

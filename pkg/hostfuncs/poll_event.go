@@ -45,7 +45,7 @@ func (h *Host) pollReport(subs, events []byte, w *pollWait) uint32 {
 	for ; len(subs) > 0; subs = subs[subscriptionSize:] {
 		s := readSubscription(subs)
 		ev := event{userdata: s.userdata, kind: s.tag}
-		due := false
+		var due bool
 		if s.tag == eventClock {
 			now := mono
 			if s.wall() {
