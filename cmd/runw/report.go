@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,15 @@ func onContainer(id, verb string, err error) error {
 		return nil
 	}
 	return &containerError{id: id, verb: verb, err: err}
+}
+
+// cgroupHint says on the log what a rootless user can do about a cgroup that is
+// somebody else's.
+func cgroupHint(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		logrus.Warn("the failure might be caused by lack of full access to cgroups")
+	}
+	return err
 }
 
 // reporter prints how a command ended.
@@ -85,6 +95,13 @@ func noCommand(c *cli.Context) error {
 func exactArgs(c *cli.Context, n int) error {
 	if c.NArg() != n {
 		return usageError(c, fmt.Errorf("%q requires exactly %d argument(s)", c.Command.Name, n), true)
+	}
+	return nil
+}
+
+func atLeastArgs(c *cli.Context, n int) error {
+	if c.NArg() < n {
+		return usageError(c, fmt.Errorf("%q requires a minimum of %d argument(s)", c.Command.Name, n), true)
 	}
 	return nil
 }
