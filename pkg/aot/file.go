@@ -21,8 +21,8 @@ func mapFile(f *os.File, flags int) (*mapping, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%w: not a regular file", ErrDamaged)
 	}
-	if st.Size < headerSize {
-		return nil, fmt.Errorf("%w: %d bytes are too short", ErrDamaged, st.Size)
+	if st.Size == 0 { // mmap(2) calls it invalid
+		return nil, fmt.Errorf("%w: empty", ErrDamaged)
 	}
 	b, err := unix.Mmap(int(f.Fd()), 0, int(st.Size), unix.PROT_READ, unix.MAP_PRIVATE|flags)
 	if err != nil {

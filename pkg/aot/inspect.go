@@ -90,9 +90,6 @@ func inspect(secs []section) (*Info, error) {
 	for i := range secs {
 		r := secs[i].reader
 		switch secs[i].id {
-		case secCustom:
-			r.name()
-			r.pos = len(r.b)
 		case secType:
 			d.typeSection(&r)
 		case secImport:
@@ -180,6 +177,10 @@ func (d *inspector) subType(r *reader) {
 	default:
 		r.pos--
 		r.fail(fmt.Errorf("unknown type form %#x", c))
+	}
+	if len(d.types) == maxEntries { // rec groups count their types one by one
+		r.fail(tooMany(maxEntries + 1))
+		return
 	}
 	d.types = append(d.types, t)
 }

@@ -10,6 +10,7 @@ import (
 const (
 	maxLocals      = 50_000
 	maxTotalLocals = 16 << 20
+	maxBody        = 7_654_321 // browsers' number; compilers are not linear in it
 )
 
 // preflight walks every section that an engine will decode and refuses counts
@@ -122,6 +123,8 @@ func codeSection(r *reader) {
 		case r.err != nil:
 		case f.err != nil:
 			r.err = f.err
+		case size > maxBody:
+			r.fail(fmt.Errorf("function %d has %d bytes, the limit is %d", i, size, maxBody))
 		case sum > maxLocals:
 			r.fail(fmt.Errorf("function %d has %d locals, the limit is %d", i, sum, maxLocals))
 		case total > maxTotalLocals:

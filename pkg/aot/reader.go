@@ -102,17 +102,29 @@ func (r *reader) name() string {
 	return string(b)
 }
 
+// maxEntries bounds every vector of a module. An entry of three bytes becomes
+// an Export of eighty here and more in an engine, in the parent's memory, which
+// no container's limit covers. The WebAssembly JavaScript Interface ("Limits")
+// allows the same number of types, functions, imports and exports.
+const maxEntries = 1_000_000
+
 // count reads the length of a vector whose elements take at least size bytes
 // each. A count that the section cannot hold is refused here, before anybody
 // allocates for it.
 func (r *reader) count(size int) uint32 {
 	n := r.u32()
-	if uint64(n)*uint64(size) > uint64(r.rest()) {
+	switch {
+	case uint64(n)*uint64(size) > uint64(r.rest()):
 		r.fail(fmt.Errorf("%d entries do not fit in %d bytes", n, r.rest()))
+		return 0
+	case n > maxEntries:
+		r.fail(tooMany(n))
 		return 0
 	}
 	return n
 }
+
+func tooMany(n uint32) error { return fmt.Errorf("%d entries, the limit is %d", n, maxEntries) }
 
 // done reports the first error, or bytes left over.
 func (r *reader) done() error {

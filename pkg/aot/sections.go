@@ -50,7 +50,9 @@ type section struct {
 }
 
 // sections splits a module. It checks header, order, sizes and that no section
-// but a custom one comes twice; the content is left to the caller.
+// but a custom one comes twice; the content is left to the caller. Of the
+// custom sections it keeps the first "name" only: a section can be three bytes
+// long and takes a hundred here.
 func sections(wasm []byte) ([]section, error) {
 	if err := checkHeader(wasm); err != nil {
 		return nil, err
@@ -58,6 +60,7 @@ func sections(wasm []byte) ([]section, error) {
 	r := reader{section: "module", b: wasm, pos: 8}
 	out := make([]section, 0, 16)
 	var last byte
+	named, custom := false, uint32(0)
 	for r.rest() > 0 {
 		start := r.pos
 		id := r.u8()
@@ -71,13 +74,26 @@ func sections(wasm []byte) ([]section, error) {
 		if r.err != nil {
 			return nil, r.err
 		}
-		if rank := sectionRank[id]; id != secCustom {
-			if rank <= last {
-				return nil, malformed(sectionNames[id], start, errors.New("section out of order"))
+		s := section{id, wasm[start:r.pos], reader{section: sectionNames[id], base: at, b: body}}
+		if id == secCustom {
+			if custom++; custom > maxEntries {
+				return nil, malformed("module", start, tooMany(custom))
 			}
+			content := s.reader
+			name := content.name()
+			if content.err != nil {
+				return nil, content.err
+			}
+			if named || name != "name" {
+				continue
+			}
+			named = true
+		} else if rank := sectionRank[id]; rank <= last {
+			return nil, malformed(sectionNames[id], start, errors.New("section out of order"))
+		} else {
 			last = rank
 		}
-		out = append(out, section{id, wasm[start:r.pos], reader{section: sectionNames[id], base: at, b: body}})
+		out = append(out, s)
 	}
 	return out, nil
 }
