@@ -55,9 +55,11 @@ func checkProcess(spec *specs.Spec) *FieldError {
 }
 
 // checkEnv does what libcontainer does to the environment in the container's init
-// process, where it could no longer name the entry.
+// process, where it could no longer name the entry: it drops all but the last entry
+// of a key before it looks for NUL bytes.
 func checkEnv(spec *specs.Spec) *FieldError {
 	env := spec.Process.Env
+	last := make(map[string]int, len(env))
 	for i, kv := range env {
 		key, _, ok := strings.Cut(kv, "=")
 		switch {
@@ -65,22 +67,15 @@ func checkEnv(spec *specs.Spec) *FieldError {
 			return fault(fmt.Sprintf("process.env[%d]", i), "invalid environment variable: missing '=' in %q", kv)
 		case key == "":
 			return fault(fmt.Sprintf("process.env[%d]", i), "invalid environment variable: name cannot be empty in %q", kv)
-		case hasNUL(kv) && !setAgain(env[i+1:], key):
+		}
+		last[key] = i
+	}
+	for i, kv := range env {
+		if key, _, _ := strings.Cut(kv, "="); last[key] == i && hasNUL(kv) {
 			return &FieldError{fmt.Sprintf("process.env[%d]", i), fmt.Errorf("invalid environment variable %q: contains nul byte (\\x00)", key)}
 		}
 	}
 	return nil
-}
-
-// setAgain tells whether a later entry replaces key: libcontainer drops the
-// earlier one before it looks for NUL bytes.
-func setAgain(env []string, key string) bool {
-	for _, kv := range env {
-		if k, _, ok := strings.Cut(kv, "="); ok && k == key {
-			return true
-		}
-	}
-	return false
 }
 
 func checkRlimits(spec *specs.Spec) *FieldError {
