@@ -61,13 +61,30 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 	if g.Artifact != nil {
 		p.ExtraFiles = append(p.ExtraFiles, g.Artifact)
 	}
-	// The guest's own arguments follow only so that ps and top show them.
-	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, p.Args...)
+	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, shownArgs(p.Args)...)
 	os.Args[0] = wasmInit
 	// Nothing of the guest's environment: a Go program reads GODEBUG, and one
 	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE.
 	p.Env = nil
 	return handoff, nil
+}
+
+// maxShown bounds what of the guest's arguments is put on the engine's command
+// line, in bytes. execve takes 128 KiB whatever RLIMIT_STACK says (ARG_MAX).
+const maxShown = 32 << 10
+
+// shownArgs are the arguments that ps and top are to show: as many as fit, for
+// an execve that fails with E2BIG would do so after Start has returned. The
+// guest gets all of them from the handoff.
+func shownArgs(args []string) []string {
+	size := 0
+	for i, a := range args {
+		const perArg = 9 // a pointer and the NUL
+		if size += len(a) + perArg; size > maxShown {
+			return args[:i]
+		}
+	}
+	return args
 }
 
 // guestEnv does for the guest what libcontainer does for a native program: the
