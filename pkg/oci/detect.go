@@ -103,10 +103,8 @@ type Workload struct {
 // insists on Wasm. All but the first are inside an *EntrypointError.
 func Detect(b *Bundle) (*Workload, error) {
 	notes := b.Spec.Annotations
-	for _, key := range []string{AnnotationContainerdType, AnnotationCRIOType} {
-		if notes[key] == ContainerTypeSandbox {
-			return &Workload{Kind: Native, Why: "pod sandbox container (annotation " + key + ")"}, nil
-		}
+	if key := sandboxNote(notes); key != "" {
+		return &Workload{Kind: Native, Why: "pod sandbox container (annotation " + key + ")"}, nil
 	}
 	want, err := requested(notes)
 	if err != nil {
@@ -132,6 +130,17 @@ func Detect(b *Bundle) (*Workload, error) {
 		return nil, &EntrypointError{name, err}
 	}
 	return c.workload(want), nil
+}
+
+// sandboxNote returns the annotation that marks a pod sandbox container, "" if
+// there is none.
+func sandboxNote(notes map[string]string) string {
+	for _, key := range []string{AnnotationContainerdType, AnnotationCRIOType} {
+		if notes[key] == ContainerTypeSandbox {
+			return key
+		}
+	}
+	return ""
 }
 
 // check returns an error if c cannot be the workload. Such a candidate is Native

@@ -6,6 +6,9 @@
 //	        (names the field)   walk: one component
 //	                            at a time, in the tree
 //
+//	process.json ──ParseProcess──▶ Inside ──DetectIn──▶ Workload of an exec; the tree is
+//	                                                    the running container's root
+//
 // The package is pure: it looks at files and changes none, starts nothing, mounts
 // nothing, and knows neither libcontainer nor an engine. Bundle and config.json may
 // be hostile, and so may the tree below the rootfs: no path of theirs is handed to

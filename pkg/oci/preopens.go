@@ -78,6 +78,10 @@ func CheckPreopens(b *Bundle, list []Preopen) error {
 		return err
 	}
 	defer t.close()
+	return checkPreopens(t, list)
+}
+
+func checkPreopens(t *tree, list []Preopen) error {
 	w := newWalk(t)
 	defer w.close()
 	for _, p := range list {
