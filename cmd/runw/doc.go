@@ -4,11 +4,12 @@
 //	argv[1]    process                        file
 //	─────────  ─────────────────────────────  ──────────────────────────────
 //	(command)  the caller's: podman, a shim   main.go, one file a command
-//	init       the container's first process  init_linux.go, then libcontainer
+//	init       a container's new process      init_linux.go, then libcontainer
 //	engine     the same pid after its execve  engine.go, signals.go
 //
 // A command parses its flags into an Args struct and makes one call; what a
-// Wasm container needs beyond that is put together in guest.go. report.go is
+// Wasm container, or an exec of a module, needs beyond that is put together in
+// guest.go. report.go is
 // the only place that prints errors and picks exit codes.
 //
 // Where does my code go? Here, if it joins packages or reads flags. Anything

@@ -21,39 +21,81 @@ const annotationTrace = "run.runw.trace"
 // withContainer turns the flags that create and run share into CreateArgs,
 // with the module ready to run if the bundle has one, and calls f.
 func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) error) error {
-	a := sandbox.CreateArgs{
-		ID:           c.Args().First(),
-		PreserveFDs:  c.Int("preserve-fds"),
-		NoPivot:      c.Bool("no-pivot"),
-		NoNewKeyring: c.Bool("no-new-keyring"),
+	p, err := processArgs(c)
+	if err != nil {
+		return err
 	}
+	b, err := oci.Load(c.String("bundle"))
+	if err != nil {
+		return err
+	}
+	w, err := oci.Detect(b)
+	if err != nil {
+		return err
+	}
+	s := guestSource{
+		workload:    w,
+		annotations: b.Spec.Annotations,
+		memoryLimit: memoryLimit(b),
+		preopens: func() ([]oci.Preopen, error) {
+			list, err := oci.Preopens(b.Spec)
+			if err != nil {
+				return nil, err
+			}
+			return list, oci.CheckPreopens(b, list)
+		},
+	}
+	return s.withGuest(c.Context, opts, func(g *sandbox.Guest) error {
+		p.Guest = g
+		return f(sandbox.CreateArgs{
+			ProcessArgs:  p,
+			ID:           c.Args().First(),
+			Bundle:       b.Dir,
+			Spec:         b.Spec,
+			NoPivot:      c.Bool("no-pivot"),
+			NoNewKeyring: c.Bool("no-new-keyring"),
+		})
+	})
+}
+
+// processArgs reads the flags that create, run and exec share.
+func processArgs(c *cli.Context) (sandbox.ProcessArgs, error) {
+	a := sandbox.ProcessArgs{PreserveFDs: c.Int("preserve-fds")}
 	if a.PreserveFDs < 0 {
-		return errors.New("--preserve-fds must not be negative")
+		return a, errors.New("--preserve-fds must not be negative")
 	}
 	for flag, to := range map[string]*string{
 		"pid-file": &a.PIDFile, "console-socket": &a.ConsoleSocket, "pidfd-socket": &a.PidfdSocket,
 	} {
 		path, err := absolute(c.String(flag))
 		if err != nil {
-			return err
+			return a, err
 		}
 		*to = path
 	}
-	b, err := oci.Load(c.String("bundle"))
-	if err != nil {
-		return err
-	}
-	a.Bundle, a.Spec = b.Dir, b.Spec
-	w, err := oci.Detect(b)
-	if err != nil {
-		return err
-	}
+	return a, nil
+}
+
+// guestSource is a program on its way into a container, and what the container
+// has to say about it if it is a module.
+type guestSource struct {
+	workload    *oci.Workload
+	annotations map[string]string
+	memoryLimit uint64 // bytes, 0 for none
+	// preopens tells and checks the guest's directories.
+	preopens func() ([]oci.Preopen, error)
+}
+
+// withGuest calls f with the module ready to run, with nil for a native
+// program.
+func (s *guestSource) withGuest(ctx context.Context, opts *options, f func(*sandbox.Guest) error) error {
+	w := s.workload
 	logrus.Debugf("workload is %s: %s", w.Kind, w.Why)
 	if w.Kind == oci.Native {
-		return f(a)
+		return f(nil)
 	}
 	defer w.Module.Close()
-	guest, err := prepareGuest(c.Context, opts, b, w)
+	guest, err := s.prepare(ctx, opts)
 	if err != nil {
 		return fmt.Errorf("module %s: %w", w.Path, err)
 	}
@@ -61,14 +103,13 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	if guest.Artifact != nil {
 		defer guest.Artifact.Close()
 	}
-	a.Guest = guest
-	return f(a)
+	return f(guest)
 }
 
-// prepareGuest does everything that can fail about a module before there is a
-// container: after exec.fifo only the container's stderr is left to tell
-// anybody.
-func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Workload) (*sandbox.Guest, error) {
+// prepare does everything that can fail about a module before there is a
+// process: after exec.fifo only the container's stderr is left to tell anybody.
+func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Guest, error) {
+	w := s.workload
 	engine, err := aot.Resolve(w.Engine)
 	if err != nil {
 		return nil, err
@@ -82,15 +123,11 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 	if err != nil {
 		return nil, err
 	}
-	limit := memoryLimit(b)
-	if err := checkModule(info, w.Export, limit); err != nil {
+	if err := checkModule(info, w.Export, s.memoryLimit); err != nil {
 		return nil, err
 	}
-	preopens, err := oci.Preopens(b.Spec)
+	preopens, err := s.preopens()
 	if err != nil {
-		return nil, err
-	}
-	if err := oci.CheckPreopens(b, preopens); err != nil {
 		return nil, err
 	}
 	module, err := aot.Shield(w.Module)
@@ -111,10 +148,10 @@ func prepareGuest(ctx context.Context, opts *options, b *oci.Bundle, w *oci.Work
 	g := &sandbox.Guest{
 		Engine:      engine,
 		Entry:       w.Export,
-		MemoryLimit: limit,
+		MemoryLimit: s.memoryLimit,
 		Module:      module,
 		Artifact:    artifact.File,
-		Trace:       b.Spec.Annotations[annotationTrace] == "true",
+		Trace:       s.annotations[annotationTrace] == "true",
 	}
 	for _, p := range preopens {
 		g.Preopens = append(g.Preopens, sandbox.Preopen(p))

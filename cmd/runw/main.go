@@ -50,13 +50,16 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 		Writer:          out,
 		ErrWriter:       errOut,
 		HideHelpCommand: true,
-		Before:          opts.read,
-		ExitErrHandler:  func(*cli.Context, error) {}, // report.go decides
-		OnUsageError:    usageError,
-		Action:          noCommand,
+		// exec --env A=1,2 is one variable.
+		DisableSliceFlagSeparator: true,
+		Before:                    opts.read,
+		ExitErrHandler:            func(*cli.Context, error) {}, // report.go decides
+		OnUsageError:              usageError,
+		Action:                    noCommand,
 		Commands: []*cli.Command{
 			createCommand(opts),
 			deleteCommand(opts),
+			execCommand(opts),
 			featuresCommand(),
 			killCommand(opts),
 			listCommand(opts),

@@ -32,7 +32,7 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "create", "delete", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"}
+	commands := []string{"", "create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
 			args := []string{"runw", name, "--help"}
@@ -85,6 +85,8 @@ func TestErrors(t *testing.T) {
 		{"empty id", []string{"start", ""}, "container id cannot be empty"},
 		{"signal", []string{"kill", "c1", "NONSENSE"}, `container "c1": kill: unknown signal "NONSENSE"`},
 		{"list format", []string{"list", "--format", "xml"}, "list: invalid format option"},
+		{"exec no id", []string{"exec"}, `"exec" requires a minimum of 1 argument(s) (see 'runw exec --help')`},
+		{"exec unknown flag", []string{"exec", "--nonsense", "c1", "true"}, "flag provided but not defined: -nonsense (see 'runw exec --help')"},
 		{"pause no id", []string{"pause"}, `"pause" requires exactly 1 argument(s)`},
 		{"pause nothing", []string{"pause", "c1"}, `container "c1": pause: container does not exist`},
 		{"resume nothing", []string{"resume", "c1"}, `container "c1": resume: container does not exist`},

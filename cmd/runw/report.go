@@ -48,6 +48,15 @@ func cgroupHint(err error) error {
 	return err
 }
 
+// codeError gives a failure of runw itself another exit code than 1.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
 // reporter prints how a command ended.
 type reporter struct {
 	errOut io.Writer
@@ -68,6 +77,10 @@ func (r reporter) exitCode(err error) int {
 	fmt.Fprintln(r.errOut, "runw:", text)
 	if r.opts.logFile {
 		logrus.Error(text)
+	}
+	var code *codeError
+	if errors.As(err, &code) {
+		return code.code
 	}
 	return 1
 }

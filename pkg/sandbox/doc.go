@@ -10,6 +10,11 @@
 //	                             on exec.fifo                             └ ReadHandoff
 //	Runtime.Start ─────────────▶ (opens the fifo)
 //
+//	runw exec                    runw init (libcontainer)         same pid
+//	Runtime.Target, Root         joins namespaces and cgroup;
+//	Target.Exec                  user, caps, seccomp           ──▶  as above
+//	  └ Guest? handoff memfd ──▶
+//
 // A Wasm container's init ends in an execve of runw itself, which inside
 // `runw init` is libcontainer's sealed copy of the binary. The engine gets an
 // empty environment and finds what it has to run in the handoff.

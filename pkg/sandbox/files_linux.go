@@ -12,10 +12,10 @@ import (
 // firstFD is the first descriptor that may be handed on (sd_listen_fds(3)).
 const firstFD = 3
 
-// passFiles gives p the sockets of systemd's socket activation and after them
-// the n descriptors of --preserve-fds, under the numbers they have here.
-func passFiles(p *libcontainer.Process, n int) error {
-	listen := listenFDs()
+// passFiles gives p the sockets of systemd's socket activation, listen of them,
+// and after them the n descriptors of --preserve-fds, under the numbers they
+// have here.
+func passFiles(p *libcontainer.Process, listen, n int) error {
 	if listen > 0 {
 		// The program is pid 1 of its namespace; libcontainer documents no
 		// better number for a joined one, and runc says 1 as well.

@@ -118,10 +118,10 @@ func TestPassFiles(t *testing.T) {
 	t.Setenv("LISTEN_PID", "1") // of another process
 	t.Setenv("LISTEN_FDS", "5")
 	p := &libcontainer.Process{}
-	if err := passFiles(p, 0); err != nil || len(p.ExtraFiles) != 0 {
+	if err := passFiles(p, listenFDs(), 0); err != nil || len(p.ExtraFiles) != 0 {
 		t.Errorf("sockets of another process were passed: %v, %v", p.ExtraFiles, err)
 	}
-	if err := passFiles(p, 1<<20); err == nil || !strings.Contains(err.Error(), "preserved-fd") {
+	if err := passFiles(p, 0, 1<<20); err == nil || !strings.Contains(err.Error(), "preserved-fd") {
 		t.Errorf("descriptors that do not exist: error is %v", err)
 	}
 }

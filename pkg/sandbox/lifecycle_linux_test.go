@@ -20,6 +20,10 @@ func TestMissingContainer(t *testing.T) {
 		"state":  func(id string) error { _, err := r.State(id); return err },
 		"kill":   func(id string) error { return r.Kill(KillArgs{ID: id, Signal: unix.SIGTERM}) },
 		"delete": func(id string) error { return r.Delete(id, false) },
+		"pause":  r.Pause,
+		"resume": r.Resume,
+		"ps":     func(id string) error { _, err := r.Processes(id); return err },
+		"exec":   func(id string) error { _, err := r.Target(id, false); return err },
 	}
 	for name, call := range calls {
 		for id, want := range map[string]error{"": ErrEmptyID, "absent": ErrNotExist, "../x": ErrInvalidID, "..": ErrInvalidID} {
@@ -89,10 +93,11 @@ func TestCheckTerminal(t *testing.T) {
 		{detach: true},
 	}
 	for _, c := range cases {
-		l := launch{detach: c.detach, args: &CreateArgs{
-			ConsoleSocket: c.socket,
-			Spec:          &specs.Spec{Process: &specs.Process{Terminal: c.terminal}},
-		}}
+		l := launch{
+			detach: c.detach,
+			spec:   &specs.Process{Terminal: c.terminal},
+			args:   &ProcessArgs{ConsoleSocket: c.socket},
+		}
 		err := l.checkTerminal()
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: error is %v", c, err)

@@ -23,14 +23,14 @@ type stdio struct {
 
 func (l *launch) newStdio(p *libcontainer.Process) (*stdio, error) {
 	switch {
-	case l.args.Spec.Process.Terminal && l.detach:
+	case l.spec.Terminal && l.detach:
 		socket, err := dialUnix(l.args.ConsoleSocket)
 		if err != nil {
 			return nil, err
 		}
 		p.ConsoleSocket = socket
 		return &stdio{child: []io.Closer{socket}}, nil
-	case l.args.Spec.Process.Terminal:
+	case l.spec.Terminal:
 		return newConsoleStdio(p)
 	case l.detach:
 		p.Stdin, p.Stdout, p.Stderr = os.Stdin, os.Stdout, os.Stderr
