@@ -280,3 +280,44 @@ func TestExecTogether(t *testing.T) {
 	}
 	b.end()
 }
+
+// In a user namespace the module runs with the mapped ids, in a rootless container without
+// anybody's privileges.
+func TestExecUserNamespace(t *testing.T) {
+	for _, name := range []string{"mapped", "rootless"} {
+		t.Run(name, func(t *testing.T) {
+			b := host(t, "busybox", addModule("c/probe", "exec.wasm"), func(b *box) {
+				if name == "rootless" {
+					b.rootless()
+					return
+				}
+				b.Spec.Linux.Namespaces = append(b.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+				ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+				b.Spec.Linux.UIDMappings, b.Spec.Linux.GIDMappings = ids, ids
+				must(t, os.Chown(b.Path(), 100000, 100000))
+			})
+			b.exec("id", "-u").ok().says("0\n")
+			b.exec("/exec.wasm").ok().says("hello from C\n")
+			b.exec("/exec.wasm", "exit", "7").exits(7)
+			b.exec("nosuch").exits(255).warns(`executable file not found in $PATH`)
+			b.end()
+		})
+	}
+}
+
+// A signal right after exec returns ends the module as one later on does: the process is
+// not pid 1, but it may still be on its way to the engine.
+func TestExecModuleKilledEarly(t *testing.T) {
+	b := host(t, "busybox", addModule("c/probe", "exec.wasm"))
+	first := b.init
+	for range 20 {
+		b.call(b.execArgs([]string{"--detach", "--pid-file", filepath.Join(b.dir, "exec-pid"), "--", "/exec.wasm", "sleep", "3600"})...).ok()
+		b.init = b.readPid("exec-pid")
+		must(t, unix.Kill(b.init, unix.SIGTERM))
+		if code := b.wait(); code != 143 {
+			t.Fatalf("exit status %d, want 143", code)
+		}
+	}
+	b.init = first
+	b.end()
+}
