@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/runw/runw/integration/machine"
 )
 
 func TestPs(t *testing.T) {
@@ -93,6 +96,68 @@ func TestPauseResume(t *testing.T) {
 			b.wait()
 			b.quiet("pause", b.id).exits(1).warns("does not exist")
 			b.quiet("resume", b.id).exits(1).warns("does not exist")
+		})
+	}
+}
+
+// limits are the files of the container's cgroup that update writes.
+func (b *box) limits() map[string]string {
+	b.t.Helper()
+	quota := b.cgroupFile("cpu", "cpu.cfs_quota_us", "cpu.max")
+	if machine.Hybrid() {
+		quota += " " + b.cgroupFile("cpu", "cpu.cfs_period_us", "")
+	}
+	return map[string]string{
+		"memory": b.cgroupFile("memory", "memory.limit_in_bytes", "memory.max"),
+		"pids":   b.cgroupFile("pids", "pids.max", "pids.max"),
+		"cpu":    quota,
+		"cpus":   b.cgroupFile("cpuset", "cpuset.cpus", "cpuset.cpus"),
+	}
+}
+
+func (b *box) wantLimits(memory, pids, cpu, cpus string) {
+	b.t.Helper()
+	want := map[string]string{"memory": memory, "pids": pids, "cpu": cpu, "cpus": cpus}
+	if got := b.limits(); !maps.Equal(got, want) {
+		b.t.Errorf("limits %v, want %v", got, want)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	notOn(t, "crun", "1.8.1 knows no units")
+	for _, guest := range []string{"busybox", "c/probe"} {
+		t.Run(guest, func(t *testing.T) {
+			b := host(t, guest, func(b *box) {
+				b.limit(specs.LinuxResources{
+					Memory: &specs.LinuxMemory{Limit: pointer(int64(128 << 20))},
+					Pids:   &specs.LinuxPids{Limit: pointer(int64(200))},
+					CPU:    &specs.LinuxCPU{Quota: pointer(int64(50000)), Period: pointer(uint64(100000)), Cpus: "0"},
+				})
+			})
+			b.wantLimits("134217728", "200", "50000 100000", "0")
+			b.quiet("update", "--memory", "96m", "--pids-limit", "150", b.id).ok()
+			b.wantLimits("100663296", "150", "50000 100000", "0")
+			b.quiet("update", "--cpu-quota", "70000", b.id).ok()
+			b.wantLimits("100663296", "150", "70000 100000", "0")
+			b.quiet("update", "--cpu-period", "200000", "--cpu-quota", "60000", b.id).ok()
+			b.wantLimits("100663296", "150", "60000 200000", "0")
+			b.piped(strings.NewReader(`{"memory":{"limit":117440512},"pids":{"limit":140}}`), "update", "-r", "-", b.id).ok()
+			b.wantLimits("117440512", "140", "60000 200000", "0")
+			b.quiet("update", "--resources", b.write("resources.json", `{"cpu":{"quota":40000}}`), "--memory", "1", b.id).ok()
+			b.wantLimits("117440512", "140", "40000 200000", "0")
+			if rt.name == "runw" {
+				// One value that cannot be: all of the old ones stay.
+				b.quiet("update", "--memory", "100m", "--pids-limit", "130", "--cpuset-cpus", "4095", b.id).exits(1).warns("cpuset")
+				b.wantLimits("117440512", "140", "40000 200000", "0")
+				b.quiet("update", "-r", b.write("null.json", `{"memory":null,"cpu":null,"pids":null,"blockIO":null}`), b.id).ok()
+				b.wantLimits("117440512", "140", "40000 200000", "0")
+			}
+			b.quiet("update", "--l3-cache-schema", "L3:0=1", b.id).exits(1).warns("Intel RDT")
+			b.want(specs.StateRunning)
+			b.quiet("kill", b.id, "KILL").ok()
+			b.wait()
+			b.quiet("update", "--pids-limit", "100", b.id).exits(1).warns("container not running")
+			b.quiet("delete", b.id).ok()
 		})
 	}
 }

@@ -70,6 +70,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 			specCommand(),
 			startCommand(opts),
 			stateCommand(opts),
+			updateCommand(opts),
 		},
 	}
 	for _, c := range app.Commands {

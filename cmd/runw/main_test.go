@@ -32,7 +32,7 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state"}
+	commands := []string{"", "create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
 			args := []string{"runw", name, "--help"}
@@ -92,6 +92,12 @@ func TestErrors(t *testing.T) {
 		{"resume nothing", []string{"resume", "c1"}, `container "c1": resume: container does not exist`},
 		{"ps no id", []string{"ps"}, `"ps" requires a minimum of 1 argument(s) (see 'runw ps --help')`},
 		{"ps nothing", []string{"ps", "c1"}, `container "c1": ps: container does not exist`},
+		{"update no id", []string{"update"}, `"update" requires exactly 1 argument(s)`},
+		{"update nothing", []string{"update", "c1"}, `container "c1": update: container does not exist`},
+		{"update size", []string{"update", "--memory", "1x", "c1"}, `container "c1": update: invalid value for memory: invalid size: "1x"`},
+		{"update number", []string{"update", "--cpu-period", "-1", "c1"}, "invalid value for cpu-period: "},
+		{"update weight", []string{"update", "--blkio-weight", "65546", "c1"}, "invalid value for blkio-weight: "},
+		{"update no file", []string{"update", "--resources", filepath.Join(empty, "absent"), "c1"}, "no such file or directory"},
 		{"preserve-fds", []string{"create", "--preserve-fds", "-1", "c1"}, "--preserve-fds must not be negative"},
 		{"log format", []string{"--log-format", "xml", "list"}, "invalid log-format: xml"},
 		{"rootless", []string{"--rootless", "maybe", "list"}, `--rootless: invalid value "maybe"`},

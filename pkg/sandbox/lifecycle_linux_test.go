@@ -23,6 +23,7 @@ func TestMissingContainer(t *testing.T) {
 		"pause":  r.Pause,
 		"resume": r.Resume,
 		"ps":     func(id string) error { _, err := r.Processes(id); return err },
+		"update": func(id string) error { return r.Update(UpdateArgs{ID: id}) },
 		"exec":   func(id string) error { _, err := r.Target(id, false); return err },
 	}
 	for name, call := range calls {
