@@ -59,6 +59,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 		Commands: []*cli.Command{
 			createCommand(opts),
 			deleteCommand(opts),
+			eventsCommand(opts),
 			execCommand(opts),
 			featuresCommand(),
 			killCommand(opts),

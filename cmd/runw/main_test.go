@@ -32,7 +32,7 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "create", "delete", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
+	commands := []string{"", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
 			args := []string{"runw", name, "--help"}
@@ -98,6 +98,9 @@ func TestErrors(t *testing.T) {
 		{"update number", []string{"update", "--cpu-period", "-1", "c1"}, "invalid value for cpu-period: "},
 		{"update weight", []string{"update", "--blkio-weight", "65546", "c1"}, "invalid value for blkio-weight: "},
 		{"update no file", []string{"update", "--resources", filepath.Join(empty, "absent"), "c1"}, "no such file or directory"},
+		{"events no id", []string{"events"}, `"events" requires exactly 1 argument(s)`},
+		{"events nothing", []string{"events", "--stats", "c1"}, `container "c1": events: container does not exist`},
+		{"events interval", []string{"events", "--interval", "0s", "c1"}, "duration interval must be greater than 0"},
 		{"preserve-fds", []string{"create", "--preserve-fds", "-1", "c1"}, "--preserve-fds must not be negative"},
 		{"log format", []string{"--log-format", "xml", "list"}, "invalid log-format: xml"},
 		{"rootless", []string{"--rootless", "maybe", "list"}, `--rootless: invalid value "maybe"`},

@@ -24,6 +24,8 @@ func TestMissingContainer(t *testing.T) {
 		"resume": r.Resume,
 		"ps":     func(id string) error { _, err := r.Processes(id); return err },
 		"update": func(id string) error { return r.Update(UpdateArgs{ID: id}) },
+		"stats":  func(id string) error { _, err := r.Stats(id); return err },
+		"events": func(id string) error { return r.Watch(id, 1, nil, nil) },
 		"exec":   func(id string) error { _, err := r.Target(id, false); return err },
 	}
 	for name, call := range calls {
