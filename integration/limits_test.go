@@ -92,12 +92,12 @@ func TestPidsLimit(t *testing.T) {
 		b.quiet("delete", "--force", b.id).ok()
 		b.wait()
 	})
-	// With fewer than the engine's threads there is an end, and not a hang.
+	// Fewer than the engine's threads: refused before there is a container.
 	t.Run("C with one", func(t *testing.T) {
 		b := newBox(t, "c/probe", "hello")
 		b.limit(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: pointer(int64(1))}})
-		if res := b.run(); res.code == 0 {
-			t.Errorf("the limit did not bite: %v", res)
+		if res := b.run(); res.code != 1 || !strings.Contains(res.stderr, "linux.resources.pids.limit is 1") {
+			t.Errorf("want a refusal that names the limit: %v", res)
 		}
 	})
 }

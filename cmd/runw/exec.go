@@ -120,7 +120,7 @@ func withExecGuest(c *cli.Context, opts *options, target *sandbox.Target, proces
 	s := guestSource{
 		workload:    w,
 		annotations: target.Annotations,
-		memoryLimit: target.MemoryLimit,
+		limits:      guestLimits{memory: target.MemoryLimit, process: in.Spec.Process},
 		preopens: func() ([]oci.Preopen, error) {
 			list, err := oci.Preopens(in.Spec)
 			if err != nil {

@@ -36,7 +36,7 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	s := guestSource{
 		workload:    w,
 		annotations: b.Spec.Annotations,
-		memoryLimit: memoryLimit(b),
+		limits:      containerLimits(b.Spec),
 		preopens: func() ([]oci.Preopen, error) {
 			list, err := oci.Preopens(b.Spec)
 			if err != nil {
@@ -81,7 +81,7 @@ func processArgs(c *cli.Context) (sandbox.ProcessArgs, error) {
 type guestSource struct {
 	workload    *oci.Workload
 	annotations map[string]string
-	memoryLimit uint64 // bytes, 0 for none
+	limits      guestLimits
 	// preopens tells and checks the guest's directories.
 	preopens func() ([]oci.Preopen, error)
 }
@@ -123,7 +123,10 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	if err != nil {
 		return nil, err
 	}
-	if err := checkModule(info, w.Export, s.memoryLimit); err != nil {
+	if err := checkModule(info, w.Export); err != nil {
+		return nil, err
+	}
+	if err := s.limits.check(info); err != nil {
 		return nil, err
 	}
 	preopens, err := s.preopens()
@@ -148,7 +151,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	g := &sandbox.Guest{
 		Engine:      engine,
 		Entry:       w.Export,
-		MemoryLimit: s.memoryLimit,
+		MemoryLimit: s.limits.memory,
 		Module:      module,
 		Artifact:    artifact.File,
 		Trace:       s.annotations[annotationTrace] == "true",
@@ -178,17 +181,8 @@ func openStore(opts *options) *aot.Store {
 	return store
 }
 
-// memoryLimit is the container's limit in bytes, 0 for none.
-func memoryLimit(b *oci.Bundle) uint64 {
-	l := b.Spec.Linux
-	if l == nil || l.Resources == nil || l.Resources.Memory == nil || l.Resources.Memory.Limit == nil {
-		return 0
-	}
-	return uint64(max(*l.Resources.Memory.Limit, 0)) // -1 is "unlimited"
-}
-
 // checkModule refuses what could not be linked or started.
-func checkModule(info *aot.Info, entry string, limit uint64) error {
+func checkModule(info *aot.Info, entry string) error {
 	if err := hostfuncs.Check(info.Imports); err != nil {
 		return err
 	}
@@ -200,10 +194,6 @@ func checkModule(info *aot.Info, entry string, limit uint64) error {
 	}
 	if e, ok := info.Export(entry); !ok || e.Kind != aot.KindFunc {
 		return fmt.Errorf("exports no function %q to start with", entry)
-	}
-	const page = 64 << 10 // core spec 4.2.8
-	if need := info.MemoryMin * page; limit > 0 && info.HasMemory && need > limit {
-		return fmt.Errorf("needs %d bytes of memory, linux.resources.memory.limit allows %d", need, limit)
 	}
 	return nil
 }
