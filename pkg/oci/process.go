@@ -1,12 +1,8 @@
 package oci
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,13 +13,9 @@ import (
 // Load it does not look at the root filesystem, which a running container may be
 // the only one to still have mounted.
 func LoadProcess(dir string) (*specs.Process, error) {
-	abs, err := absDir(dir)
+	_, fd, err := openBundle(dir)
 	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", err)
-	}
-	fd, err := unix.Open(abs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", &fs.PathError{Op: "open", Path: abs, Err: err})
+		return nil, err
 	}
 	defer unix.Close(fd)
 	spec, err := readSpec(fd)
@@ -37,16 +29,9 @@ func LoadProcess(dir string) (*specs.Process, error) {
 // process in a config.json, and validates it as ValidateProcess does. It takes
 // what ParseSpec takes.
 func ParseProcess(r io.Reader) (*specs.Process, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxSpecSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxSpecSize {
-		return nil, ErrSpecTooLarge
-	}
 	var p *specs.Process
-	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&p); err != nil {
-		return nil, locate(data, err)
+	if err := decode(r, &p); err != nil {
+		return nil, err
 	}
 	if err := ValidateProcess(p); err != nil {
 		return nil, relative(err)

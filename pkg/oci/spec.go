@@ -65,13 +65,9 @@ func (specMissingError) Is(target error) bool { return target == fs.ErrNotExist 
 // (errors.As with *FieldError) or line:column of a syntax error; a missing file is
 // fs.ErrNotExist with runc's text.
 func Load(dir string) (*Bundle, error) {
-	abs, err := absDir(dir)
+	abs, fd, err := openBundle(dir)
 	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", err)
-	}
-	fd, err := unix.Open(abs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("bundle: %w", &fs.PathError{Op: "open", Path: abs, Err: err})
+		return nil, err
 	}
 	defer unix.Close(fd)
 
@@ -83,6 +79,19 @@ func Load(dir string) (*Bundle, error) {
 		return nil, fmt.Errorf("%s: %w", SpecFile, &FieldError{"root.path", err})
 	}
 	return &Bundle{Dir: abs, Spec: spec}, nil
+}
+
+// openBundle opens a bundle's directory for looking up names (O_PATH); abs is its
+// absolute path, and the caller closes fd.
+func openBundle(dir string) (abs string, fd int, err error) {
+	if abs, err = absDir(dir); err != nil {
+		return "", -1, fmt.Errorf("bundle: %w", err)
+	}
+	fd, err = unix.Open(abs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", -1, fmt.Errorf("bundle: %w", &fs.PathError{Op: "open", Path: abs, Err: err})
+	}
+	return abs, fd, nil
 }
 
 // absDir makes dir absolute. filepath.Abs alone would delete "link/.." as text,
@@ -155,18 +164,9 @@ func (r fdReader) Read(p []byte) (int, error) {
 // as Validate does. Like runc it ignores unknown fields and what follows the
 // document.
 func ParseSpec(r io.Reader) (*specs.Spec, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxSpecSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxSpecSize {
-		return nil, ErrSpecTooLarge
-	}
 	var spec *specs.Spec
-	// A Decoder and not Unmarshal: Unmarshal refuses bytes after the document,
-	// and runc takes such files.
-	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&spec); err != nil {
-		return nil, locate(data, err)
+	if err := decode(r, &spec); err != nil {
+		return nil, err
 	}
 	if spec == nil {
 		return nil, errors.New("config cannot be null")
@@ -175,6 +175,23 @@ func ParseSpec(r io.Reader) (*specs.Spec, error) {
 		return nil, err
 	}
 	return spec, nil
+}
+
+// decode reads one JSON document of at most MaxSpecSize bytes into v.
+func decode(r io.Reader, v any) error {
+	data, err := io.ReadAll(io.LimitReader(r, MaxSpecSize+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > MaxSpecSize {
+		return ErrSpecTooLarge
+	}
+	// A Decoder and not Unmarshal: Unmarshal refuses bytes after the document,
+	// and runc takes such files.
+	if err := json.NewDecoder(bytes.NewReader(data)).Decode(v); err != nil {
+		return locate(data, err)
+	}
+	return nil
 }
 
 // checkRootfs opens root.path as libcontainer would find it from the bundle, to
