@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -201,17 +200,7 @@ func TestExecTerminal(t *testing.T) {
 			b := host(t, row.guest)
 			master, slave := openPty(t)
 			defer master.Close()
-			cmd := b.command(b.execArgs(append([]string{"--tty", "--"}, row.args...))...)
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-			must(t, cmd.Start())
-			must(t, slave.Close())
-			s := watch(master)
-			s.converse(t)
-			if code := exitCode(t, cmd.Wait()); code != 0 {
-				t.Errorf("exit status %d, terminal %q", code, s)
-			}
-			<-s.done
+			converseOn(t, master, slave, b.command(b.execArgs(append([]string{"--tty", "--"}, row.args...))...))
 			b.end()
 		})
 	}

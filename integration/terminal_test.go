@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -144,17 +145,7 @@ func TestForegroundTerminal(t *testing.T) {
 			master, slave := openPty(t)
 			defer master.Close()
 			must(t, unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: 80}))
-			cmd := b.command("run", "--bundle", b.Dir, b.id)
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-			must(t, cmd.Start())
-			must(t, slave.Close())
-			s := watch(master)
-			s.converse(t)
-			if code := exitCode(t, cmd.Wait()); code != 0 {
-				t.Errorf("exit status %d, terminal %q", code, s)
-			}
-			<-s.done
+			converseOn(t, master, slave, b.command("run", "--bundle", b.Dir, b.id))
 		})
 	}
 }
@@ -184,4 +175,20 @@ func TestTerminalRefusals(t *testing.T) {
 		t.Errorf("took a console socket without a terminal: %v", res)
 	}
 	b.quiet("delete", "--force", b.id)
+}
+
+// converseOn runs cmd on the terminal that slave is, which it closes, and talks with it
+// over master.
+func converseOn(t *testing.T, master, slave *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	must(t, cmd.Start())
+	must(t, slave.Close())
+	s := watch(master)
+	s.converse(t)
+	if code := exitCode(t, cmd.Wait()); code != 0 {
+		t.Errorf("exit status %d, terminal %q", code, s)
+	}
+	<-s.done
 }
