@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -110,7 +111,7 @@ func (s *guestSource) withGuest(ctx context.Context, opts *options, f func(*sand
 // process: after exec.fifo only the container's stderr is left to tell anybody.
 func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Guest, error) {
 	w := s.workload
-	engine, err := aot.Resolve(w.Engine)
+	engine, err := aot.Resolve(cmp.Or(w.Engine, opts.engine))
 	if err != nil {
 		return nil, err
 	}

@@ -90,6 +90,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "root", Value: root, Usage: "root directory for storage of container state (this should be located in tmpfs)"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: `enable systemd cgroup support, expects cgroupsPath to be of form "slice:prefix:name" for e.g. "system.slice:runw:434234"`},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors ('true', 'false', or 'auto')"},
+		&cli.StringFlag{Name: "engine", Value: "auto", EnvVars: []string{"RUNW_ENGINE"}, Usage: "engine for WebAssembly modules whose annotation 'run.runw.engine' does not name one ('wasmtime', 'wazero', or 'auto' for the fastest one linked in)"},
 		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/sandbox"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -17,6 +18,8 @@ import (
 type options struct {
 	runtime sandbox.Runtime
 	aotDir  string
+	// engine is what --engine names, for modules whose annotations name none.
+	engine string
 	// logFile is set when --log names a file: only then does an error go to
 	// the log and to stderr.
 	logFile bool
@@ -36,6 +39,11 @@ func (o *options) read(c *cli.Context) error {
 		return fmt.Errorf("--rootless: %w", err)
 	}
 	o.runtime = sandbox.Runtime{Root: root, SystemdCgroup: c.Bool("systemd-cgroup"), Rootless: rootless}
+	if o.engine = c.String("engine"); o.engine != "" {
+		if _, err := aot.Resolve(o.engine); err != nil {
+			return fmt.Errorf("--engine: %w", err)
+		}
+	}
 	o.aotDir, err = absolute(c.String("aot-dir"))
 	return err
 }
