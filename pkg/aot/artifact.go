@@ -18,12 +18,13 @@ var (
 	ErrDamaged = errors.New("artifact is damaged")
 )
 
-// The file: a header of headerSize bytes, then the parts, each at a multiple
-// of the page size so that a part can be mapped.
+// The file: the parts, each at a multiple of the page size so that a part can
+// be mapped, then, again at a multiple, a footer of footerSize bytes. The footer
+// stands last because wasmtime maps a file from its first byte only.
 //
 //	0  magic          8
 //	8  format         u32
-//	12 header CRC     u32   CRC-32C of the header with this field zero
+//	12 footer CRC     u32   CRC-32C of the footer with this field zero
 //	16 parts          u32
 //	20 reserved       u32
 //	24 fingerprint    32    sha256 of the engine's fingerprint
@@ -33,11 +34,11 @@ var (
 //	128 part table    maxParts × {kind u32, CRC u32, offset u64, length u64}
 const (
 	artifactMagic  = "\x7fRUNWAOT"
-	artifactFormat = 1
+	artifactFormat = 2
 	maxParts       = 8
 	partEntry      = 24
 	partTable      = 128
-	headerSize     = partTable + maxParts*partEntry
+	footerSize     = partTable + maxParts*partEntry
 )
 
 // part is a piece of an artifact, never empty; what kinds there are is the
@@ -92,12 +93,13 @@ func alignPart(n uint64) uint64 {
 	return (n + page - 1) &^ (page - 1)
 }
 
-// header lays the parts out and encodes the header for them.
-func (a *artifact) header() ([]byte, error) {
+// footer lays the parts out and encodes the footer for them, which goes to
+// offset at.
+func (a *artifact) footer() (footer []byte, at int64, err error) {
 	if len(a.parts) == 0 || len(a.parts) > maxParts {
-		return nil, fmt.Errorf("artifact of %d parts, the format holds %d", len(a.parts), maxParts)
+		return nil, 0, fmt.Errorf("artifact of %d parts, the format holds %d", len(a.parts), maxParts)
 	}
-	h := make([]byte, headerSize)
+	h := make([]byte, footerSize)
 	le := binary.LittleEndian
 	copy(h, artifactMagic)
 	le.PutUint32(h[8:], artifactFormat)
@@ -106,7 +108,7 @@ func (a *artifact) header() ([]byte, error) {
 	copy(h[56:], a.digest[:])
 	le.PutUint64(h[88:], a.length)
 	copy(h[96:], a.key[:])
-	off := alignPart(headerSize)
+	off := uint64(0)
 	for i, p := range a.parts {
 		e := h[partTable+i*partEntry:]
 		le.PutUint32(e, p.kind)
@@ -116,16 +118,13 @@ func (a *artifact) header() ([]byte, error) {
 		off = alignPart(off + uint64(len(p.data)))
 	}
 	le.PutUint32(h[12:], checksum(h))
-	return h, nil
+	return h, int64(off), nil
 }
 
-// writeTo writes the whole file; its length is that of the last part's end.
+// writeTo writes the whole file.
 func (a *artifact) writeTo(w io.WriterAt) error {
-	h, err := a.header()
+	h, at, err := a.footer()
 	if err != nil {
-		return err
-	}
-	if _, err := w.WriteAt(h, 0); err != nil {
 		return err
 	}
 	for i, p := range a.parts {
@@ -134,24 +133,27 @@ func (a *artifact) writeTo(w io.WriterAt) error {
 			return err
 		}
 	}
-	return nil
+	_, err = w.WriteAt(h, at)
+	return err
 }
 
-// decodeArtifact reads the header of an artifact file held in b and cuts the
-// parts out of b. It checks the header's checksum and every offset and length,
+// decodeArtifact reads the footer of an artifact file held in b and cuts the
+// parts out of b. It checks the footer's checksum and every offset and length,
 // not the checksums of the parts: see verify.
 func decodeArtifact(b []byte) (*artifact, error) {
-	if len(b) < headerSize {
+	if len(b) < footerSize {
 		return nil, fmt.Errorf("%w: %d bytes are too short", ErrDamaged, len(b))
 	}
 	le := binary.LittleEndian
-	if string(b[:8]) != artifactMagic {
-		return nil, fmt.Errorf("%w: no artifact header", ErrDamaged)
+	at := uint64(len(b) - footerSize)
+	h := append([]byte(nil), b[at:]...)
+	if string(h[:8]) != artifactMagic {
+		return nil, fmt.Errorf("%w: no artifact footer", ErrDamaged)
 	}
-	h := append([]byte(nil), b[:headerSize]...)
+	sum := le.Uint32(h[12:])
 	clear(h[12:16])
-	if checksum(h) != le.Uint32(b[12:]) {
-		return nil, fmt.Errorf("%w: header: wrong checksum", ErrDamaged)
+	if checksum(h) != sum {
+		return nil, fmt.Errorf("%w: footer: wrong checksum", ErrDamaged)
 	}
 	if v := le.Uint32(h[8:]); v != artifactFormat {
 		return nil, fmt.Errorf("%w: format %d, want %d", ErrStale, v, artifactFormat)
@@ -164,19 +166,19 @@ func decodeArtifact(b []byte) (*artifact, error) {
 	if n == 0 || n > maxParts {
 		return nil, fmt.Errorf("%w: %d parts", ErrDamaged, n)
 	}
-	end := uint64(headerSize)
+	end := uint64(0)
 	for i := range int(n) {
 		e := h[partTable+i*partEntry:]
 		off, length := le.Uint64(e[8:]), le.Uint64(e[16:])
-		if off < end || off > uint64(len(b)) || length == 0 || length > uint64(len(b))-off {
+		if off < end || off > at || length == 0 || length > at-off {
 			return nil, fmt.Errorf("%w: part %d lies outside the file", ErrDamaged, i)
 		}
 		end = off + length
 		a.parts = append(a.parts, part{le.Uint32(e), b[off:end:end], int64(off)})
 		a.crcs = append(a.crcs, le.Uint32(e[4:]))
 	}
-	if end != uint64(len(b)) {
-		return nil, fmt.Errorf("%w: %d bytes after the last part", ErrDamaged, uint64(len(b))-end)
+	if alignPart(end) != at {
+		return nil, fmt.Errorf("%w: %d bytes after the last part", ErrDamaged, at-end)
 	}
 	return a, nil
 }

@@ -123,7 +123,7 @@ func FuzzArtifact(f *testing.F) {
 	}
 	file.Close()
 	f.Add(good)
-	f.Add(good[:headerSize])
+	f.Add(good[len(good)-footerSize:])
 	f.Add([]byte(artifactMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for range 2 {
@@ -141,21 +141,22 @@ func FuzzArtifact(f *testing.F) {
 					t.Fatalf("%d bytes in %d parts of a file of %d", total, len(got.parts), len(b))
 				}
 				if _, err := Inspect(got.part(partShell).data); err == nil && got.verify() == nil {
-					if h, err := got.header(); err != nil || len(h) != headerSize {
+					if h, _, err := got.footer(); err != nil || len(h) != footerSize {
 						t.Fatal(err)
 					}
 				}
 			}
-			if len(b) < headerSize {
+			if len(b) < footerSize {
 				return
 			}
-			// Mutations rarely keep the header's checksum right: do it for them.
+			// Mutations rarely keep the footer's checksum right: do it for them.
 			b = append([]byte(nil), b...)
-			copy(b, artifactMagic)
-			b[8], b[9], b[10], b[11] = artifactFormat, 0, 0, 0
-			clear(b[12:16])
-			sum := checksum(b[:headerSize])
-			b[12], b[13], b[14], b[15] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
+			h := b[len(b)-footerSize:]
+			copy(h, artifactMagic)
+			h[8], h[9], h[10], h[11] = artifactFormat, 0, 0, 0
+			clear(h[12:16])
+			sum := checksum(h)
+			h[12], h[13], h[14], h[15] = byte(sum), byte(sum>>8), byte(sum>>16), byte(sum>>24)
 		}
 	})
 }
