@@ -13,11 +13,15 @@ BIN       := bin/runw
 VERSION   ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo 0.1.0-dev)
 GITCOMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
+# The engines to link, best first; without wasmtime nothing of the build is Rust.
+ENGINES   ?= wasmtime wazero
+
 # seccomp: link libseccomp; netgo, osusergo: a static glibc must not call NSS;
 # urfave_cli_no_docs: a package init of 1 ms that only man-page generation needs.
-TAGS      := seccomp netgo osusergo urfave_cli_no_docs
+TAGS       = seccomp netgo osusergo urfave_cli_no_docs $(filter wasmtime,$(ENGINES))
+# --no-warnings: Rust's standard library holds two calls of NSS that nothing here reaches.
 # -buildmode=exe: a PIE pays its relocations at each start, as private memory of each container.
-GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -w -linkmode external -extldflags "-static" \
+GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -w -linkmode external -extldflags "-static -Wl,--no-warnings" \
              -X main.version=$(VERSION) -X main.gitCommit=$(GITCOMMIT)'
 
 GOLANGCI_VERSION := v2.15.0
@@ -37,11 +41,19 @@ help: ## list the targets
 .PHONY: build
 build: ## build the static bin/runw (default)
 	@.ci/deps build
+	@$(MAKE) -s engines
 	CGO_ENABLED=1 $(GOBUILD) -o $(BIN) ./cmd/runw
 	@.ci/static $(BIN) 'Advanced Micro Devices X86-64|AArch64'
 
+# What the linker needs of the engines that are not Go.
+.PHONY: engines
+engines:
+	$(if $(filter wasmtime,$(ENGINES)),@.ci/wasmtime $(BUILD)/wasmtime,@:)
+
+# wazero only: there is no Rust standard library for another architecture in Debian.
 .PHONY: build-arm64
-build-arm64: ## cross-compile the static bin/runw-arm64
+build-arm64: ENGINES := wazero
+build-arm64: ## cross-compile the static bin/runw-arm64 (engine wazero)
 	@.ci/deps arm64
 	@.ci/sysroot-arm64 $(BUILD)/sysroot-arm64
 	CGO_ENABLED=1 GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
@@ -70,6 +82,7 @@ test: unit integration integration-native ## run every test (installs what is mi
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
 	@.ci/deps test
+	@$(MAKE) -s engines
 	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
 
 .PHONY: integration
@@ -86,6 +99,7 @@ integration-native: ## run the native rows on Debian's runc and crun: they test 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@.ci/deps build
+	@$(MAKE) -s engines
 	@$(MAKE) -s fuzz-list | while read -r package target; do \
 	  GO="$(GO)" .ci/fuzz "$$package" "$$target" "$(FUZZTIME)" "$(TAGS)"; \
 	done
@@ -116,10 +130,11 @@ fmt: ## format the Go files
 .PHONY: lint
 lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint and go.mod
 	@.ci/deps build
+	@$(MAKE) -s engines
 	@out="$$(gofmt -s -l cmd pkg integration)"; test -z "$$out" || { echo "gofmt -s: $$out"; exit 1; }
 	$(GO) vet -tags "$(TAGS)" ./...
 	$(GO) mod tidy -diff
-	$(GOLANGCI) run --allow-parallel-runners ./...
+	$(GOLANGCI) run --allow-parallel-runners --build-tags "$(TAGS)" ./...
 
 # Built from the module proxy's source, so that the version is this one on every machine.
 $(GOLANGCI):

@@ -34,8 +34,11 @@ var ErrEngine = errors.New("engine not available")
 // engine does not have; the text names the feature.
 var ErrUnsupported = errors.New("not supported")
 
-// linked lists the engines of this binary, best first.
-func linked() []engine { return []engine{&wazeroEngine{}} }
+// confinable is an engine that makes other code for a process with little
+// address space (RLIMIT_AS).
+type confinable interface {
+	within(bytes uint64) engine
+}
 
 // Engines names the engines linked into this binary, best first.
 func Engines() []string {
@@ -56,6 +59,16 @@ func Resolve(name string) (string, error) {
 	return e.name(), nil
 }
 
+// pickFor is pick for a process with so many bytes of address space.
+func pickFor(name string, addressSpace uint64) (engine, error) {
+	e, err := pick(name)
+	if c, ok := e.(confinable); ok {
+		return c.within(addressSpace), nil
+	}
+	return e, err
+}
+
+// pick finds a linked engine; linked lists them, best first.
 func pick(name string) (engine, error) {
 	all := linked()
 	if name == "" || name == "auto" {
@@ -89,7 +102,7 @@ type OpenArgs struct {
 
 // Open readies a module to run in this process.
 func Open(ctx context.Context, a OpenArgs) (Module, error) {
-	e, err := pick(a.Engine)
+	e, err := pickFor(a.Engine, addressSpace())
 	if err != nil {
 		return nil, err
 	}

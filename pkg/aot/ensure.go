@@ -1,11 +1,13 @@
 package aot
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 )
 
@@ -28,6 +30,9 @@ type EnsureArgs struct {
 	Wasm []byte
 	// Engine is a name, "" or "auto".
 	Engine string
+	// AddressSpace is the RLIMIT_AS in bytes under which the module will run; 0
+	// is no limit.
+	AddressSpace uint64
 	// Store may be nil: then the artifact lives in a memfd only.
 	Store *Store
 	// Warn is called at most once, when the store could not be used and the
@@ -40,7 +45,7 @@ type EnsureArgs struct {
 // ErrComponent, ErrMalformed, ErrUnsupported or the engine's message. A store
 // that cannot be read or written is not: see EnsureArgs.Warn.
 func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
-	e, err := pick(a.Engine)
+	e, err := pickFor(a.Engine, cmp.Or(a.AddressSpace, math.MaxUint64))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 func TestSignalsUnderATightLoop(t *testing.T) {
 	wasm := watText(t, `(module (memory 1) (func (export "_start") (local i32)
 		(loop (i32.store (i32.const 0) (local.get 0))
-			(br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 300000000))))))`)
+			(br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000000))))))`)
 	m := open(t, OpenArgs{Wasm: wasm})
 	sigs := make(chan os.Signal, 1)
 	signal.Notify(sigs, syscall.SIGUSR1)

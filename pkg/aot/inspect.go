@@ -74,6 +74,16 @@ func (i *Info) Export(name string) (Export, bool) {
 	return Export{}, false
 }
 
+// exportOf finds an exported function by its index.
+func (i *Info) exportOf(index uint32) (Export, bool) {
+	for _, e := range i.Exports {
+		if e.Kind == KindFunc && e.Index == index {
+			return e, true
+		}
+	}
+	return Export{}, false
+}
+
 // Inspect reads the sections of a core module. It checks everything it reads,
 // allocates in proportion to len(wasm) and never looks into code and data, so
 // an Info does not mean that the module is valid.

@@ -2,6 +2,7 @@ package aot
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
@@ -13,6 +14,17 @@ const (
 	// of 4 GiB would have none. One page less works.
 	wazeroMaxMemory = 1<<32 - wasmPage
 )
+
+// executableMemory reports whether memory that was written to can be made
+// executable; seccomp or SELinux may deny it.
+func executableMemory() bool {
+	page, err := unix.Mmap(-1, 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return false
+	}
+	defer unix.Munmap(page)
+	return unix.Mprotect(page, unix.PROT_READ|unix.PROT_EXEC) == nil
+}
 
 // linearMemory is one guest memory: a reservation of address space of which
 // the first len(buf) bytes are accessible. The address never changes, growing
@@ -36,13 +48,21 @@ func (m *linearMemory) Allocate(_, most uint64) experimental.LinearMemory {
 	return m
 }
 
+// addressSpace is what this process may map in all, RLIMIT_AS.
+func addressSpace() uint64 {
+	var rl unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_AS, &rl) != nil {
+		return math.MaxUint64
+	}
+	return rl.Cur // unlimited is the greatest number
+}
+
 // reserveMemory takes address space without committing memory. RLIMIT_AS
 // counts address space, so with a limit the guest gets at most half of it: the
 // engine's own code, heap and stacks need the rest.
 func reserveMemory(most uint64) ([]byte, error) {
-	var rl unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_AS, &rl) == nil && rl.Cur != unix.RLIM_INFINITY {
-		most = min(most, rl.Cur/2&^(wasmPage-1))
+	if limit := addressSpace(); limit != math.MaxUint64 {
+		most = min(most, limit/2&^(wasmPage-1))
 	}
 	for size := most; size > 0; size = size / 2 &^ (wasmPage - 1) {
 		b, err := unix.Mmap(-1, 0, int(size), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)

@@ -303,7 +303,7 @@ func TestKilledWriters(t *testing.T) {
 		}
 	}
 	// A compilation sweeps what writers of other modules left.
-	shelf, err := s.shelf((&wazeroEngine{}).fingerprint())
+	shelf, err := s.shelf(linked()[0].fingerprint())
 	if err != nil {
 		t.Fatal(err)
 	}

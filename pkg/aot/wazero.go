@@ -14,7 +14,6 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/cpu"
-	"golang.org/x/sys/unix"
 )
 
 const wazeroPath = "github.com/tetratelabs/wazero"
@@ -61,8 +60,8 @@ func wazeroVersion() string {
 	return "dev"
 }
 
-// wazeroCompiles reports whether wazero can make and run native code here;
-// seccomp or SELinux may deny executable memory. wazero's own choice is silent.
+// wazeroCompiles reports whether wazero can make and run native code here.
+// wazero's own choice is silent.
 func wazeroCompiles() bool {
 	switch runtime.GOARCH {
 	case "amd64":
@@ -73,12 +72,7 @@ func wazeroCompiles() bool {
 	default:
 		return false
 	}
-	page, err := unix.Mmap(-1, 0, 1, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		return false
-	}
-	defer unix.Munmap(page)
-	return unix.Mprotect(page, unix.PROT_READ|unix.PROT_EXEC) == nil
+	return executableMemory()
 }
 
 // wazeroFeatures is everything wazero has. Its compiler has atomics on arm64

@@ -13,19 +13,12 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// ErrLink is returned by Run for an import that nobody offers.
-var ErrLink = errors.New("unresolved import")
-
 // Run implements Module.
 func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
 	mem := &linearMemory{limit: a.MemoryLimit, image: m.image}
 	defer mem.Free()
-	limit := uint64(wazeroMaxMemory)
-	if a.MemoryLimit != 0 {
-		limit = min(limit, a.MemoryLimit)
-	}
-	if need := m.info.MemoryMin * wasmPage; need > limit {
-		return fmt.Errorf("module needs %d bytes of memory to start, allowed are %d", need, limit)
+	if err := checkMemory(m.info, wazeroMaxMemory, a.MemoryLimit); err != nil {
+		return err
 	}
 	if err := checkEntry(m.info, a.Entry); err != nil {
 		return err
@@ -52,38 +45,6 @@ func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
 		}
 	}
 	return nil
-}
-
-// checkEntry refuses an entry that does not exist or wants parameters.
-func checkEntry(i *Info, entry string) error {
-	for _, name := range entries(i, entry) {
-		e, ok := i.Export(name)
-		switch {
-		case !ok && entry == "":
-			if _, reactor := i.Export("_initialize"); reactor {
-				return errors.New(`module is a reactor: it exports "_initialize" but no "_start"; name the function to call`)
-			}
-			fallthrough
-		case !ok:
-			return fmt.Errorf("module exports no function %q", name)
-		case e.Kind != KindFunc:
-			return fmt.Errorf("export %q is a %s, not a function", name, e.Kind)
-		case len(e.Sig.Params) != 0:
-			return fmt.Errorf("export %q has the type %s: an entry takes no parameters", name, e.Sig)
-		}
-	}
-	return nil
-}
-
-// entries lists the functions to call in order.
-func entries(i *Info, entry string) []string {
-	if entry == "" || entry == "_start" {
-		return []string{"_start"}
-	}
-	if _, ok := i.Export("_initialize"); ok && entry != "_initialize" {
-		return []string{"_initialize", entry}
-	}
-	return []string{entry}
 }
 
 // instantiate makes the instance and runs its start section. wazero slices
@@ -124,8 +85,8 @@ func callEntry(ctx context.Context, inst api.Module, name string) (err error) {
 // bind builds one wazero host module per import module name, with the imported
 // functions only.
 func (m *wazeroModule) bind(ctx context.Context, funcs []abi.Func, mem *linearMemory, gc *collector) ([]api.Module, error) {
-	for _, o := range m.info.OtherImports {
-		return nil, fmt.Errorf("%w: %s %q.%q: only functions can be imported", ErrLink, o.Kind, o.Module, o.Name)
+	if err := onlyFunctions(m.info); err != nil {
+		return nil, err
 	}
 	builders := map[string]wazero.HostModuleBuilder{}
 	bound := map[[2]string]abi.Signature{}
@@ -161,21 +122,6 @@ func (m *wazeroModule) bind(ctx context.Context, funcs []abi.Func, mem *linearMe
 		hosts = append(hosts, h)
 	}
 	return hosts, nil
-}
-
-// findFunc picks by name and type: dialects differ in the type only.
-func findFunc(funcs []abi.Func, imp abi.Import) (abi.Func, error) {
-	var other string
-	for _, f := range funcs {
-		if f.Module != imp.Module || f.Name != imp.Name {
-			continue
-		}
-		if f.Sig.Equal(imp.Sig) {
-			return f, nil
-		}
-		other = fmt.Sprintf(", the host has %s", f.Sig)
-	}
-	return abi.Func{}, fmt.Errorf("%w: %q.%q of type %s%s", ErrLink, imp.Module, imp.Name, imp.Sig, other)
 }
 
 func apiTypes(vs []abi.ValueType) []api.ValueType {
@@ -256,10 +202,8 @@ func frameName(frame string, info *Info) string {
 	if err != nil {
 		return frame
 	}
-	for _, e := range info.Exports {
-		if e.Kind == KindFunc && uint64(e.Index) == idx {
-			return e.Name + "(" + sig
-		}
+	if e, ok := info.exportOf(uint32(idx)); ok {
+		return e.Name + "(" + sig
 	}
 	return frame
 }

@@ -1,0 +1,6 @@
+//go:build !wasmtime
+
+package aot
+
+// linked lists the engines of this binary, best first.
+func linked() []engine { return []engine{&wazeroEngine{}} }

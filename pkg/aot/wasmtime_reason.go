@@ -1,0 +1,32 @@
+//go:build wasmtime
+
+package aot
+
+// wasmtimeReasons are the traps by wasmtime's code (wasmtime/trap.h), in the
+// words that wazero has for the same ones.
+var wasmtimeReasons = [...]string{
+	0:  "stack overflow",
+	1:  "out of bounds memory access",
+	2:  "unaligned atomic",
+	3:  "invalid table access",
+	4:  "invalid table access",
+	5:  "indirect call type mismatch",
+	6:  "integer overflow",
+	7:  "integer divide by zero",
+	8:  "invalid conversion to integer",
+	9:  "unreachable",
+	12: "expected shared memory",
+	13: "null reference",
+	14: "out of bounds array access",
+	15: "allocation too large",
+	16: "cast failure",
+	49: "uncaught exception",
+}
+
+// wasmtimeReason gives "" for a trap whose text says more than its code.
+func wasmtimeReason(code uint8) string {
+	if int(code) < len(wasmtimeReasons) {
+		return wasmtimeReasons[code]
+	}
+	return ""
+}
