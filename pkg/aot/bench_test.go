@@ -37,21 +37,25 @@ func BenchmarkHostCall(b *testing.B) {
 		(func (export "_start") (local i32) (local.set 0 (call $n))
 			(loop (drop (call $f (i32.const 8) (i32.const 4)))
 				(br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))`)
-	m := open(b, OpenArgs{Wasm: wasm})
-	funcs := []abi.Func{
-		hostFn("host", "n", "", "i", func(_ abi.Memory, s []uint64) error { s[0] = uint64(b.N); return nil }),
-		hostFn("host", "f", "ii", "i", func(mem abi.Memory, s []uint64) error {
-			if _, ok := mem.Bytes(uint32(s[0]), uint32(s[1])); !ok {
-				return os.ErrInvalid
+	for _, engine := range Engines() {
+		b.Run(engine, func(b *testing.B) {
+			m := open(b, OpenArgs{Engine: engine, Wasm: wasm})
+			funcs := []abi.Func{
+				hostFn("host", "n", "", "i", func(_ abi.Memory, s []uint64) error { s[0] = uint64(b.N); return nil }),
+				hostFn("host", "f", "ii", "i", func(mem abi.Memory, s []uint64) error {
+					if _, ok := mem.Bytes(uint32(s[0]), uint32(s[1])); !ok {
+						return os.ErrInvalid
+					}
+					s[0] = 0
+					return nil
+				}),
 			}
-			s[0] = 0
-			return nil
-		}),
-	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	if err := m.Run(context.Background(), RunArgs{Funcs: funcs}); err != nil {
-		b.Fatal(err)
+			b.ReportAllocs()
+			b.ResetTimer()
+			if err := m.Run(context.Background(), RunArgs{Funcs: funcs}); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
 
@@ -59,18 +63,20 @@ func BenchmarkHostCall(b *testing.B) {
 // fresh one come on top.
 func BenchmarkWarmOpen(b *testing.B) {
 	for name, wasm := range map[string][]byte{"tiny": wat(b, "exit7"), "gohello": goHello(b)} {
-		b.Run(name, func(b *testing.B) {
-			s := testStore(b)
-			a := ensure(b, s, wasm)
-			b.ReportAllocs()
-			for b.Loop() {
-				m, err := Open(context.Background(), OpenArgs{Wasm: wasm, Artifact: a.File, Warn: noWarn(b)})
-				if err != nil {
-					b.Fatal(err)
+		for _, engine := range Engines() {
+			b.Run(engine+"/"+name, func(b *testing.B) {
+				s := testStore(b)
+				a := ensureFor(b, engine, s, wasm)
+				b.ReportAllocs()
+				for b.Loop() {
+					m, err := Open(context.Background(), OpenArgs{Engine: engine, Wasm: wasm, Artifact: a.File, Warn: noWarn(b)})
+					if err != nil {
+						b.Fatal(err)
+					}
+					m.Close()
 				}
-				m.Close()
-			}
-		})
+			})
+		}
 	}
 }
 
@@ -88,12 +94,16 @@ func BenchmarkWarmEnsure(b *testing.B) {
 
 func BenchmarkColdCompile(b *testing.B) {
 	wasm := goHello(b)
-	for b.Loop() {
-		a, err := Ensure(context.Background(), EnsureArgs{Wasm: wasm})
-		if err != nil {
-			b.Fatal(err)
-		}
-		a.File.Close()
+	for _, engine := range Engines() {
+		b.Run(engine, func(b *testing.B) {
+			for b.Loop() {
+				a, err := Ensure(context.Background(), EnsureArgs{Engine: engine, Wasm: wasm})
+				if err != nil {
+					b.Fatal(err)
+				}
+				a.File.Close()
+			}
+		})
 	}
 }
 
