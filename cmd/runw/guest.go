@@ -139,10 +139,11 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		return nil, err
 	}
 	artifact, err := aot.Ensure(ctx, aot.EnsureArgs{
-		Wasm:   wasm,
-		Engine: engine,
-		Store:  openStore(opts),
-		Warn:   func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
+		Wasm:         wasm,
+		Engine:       engine,
+		AddressSpace: s.limits.addressSpace(),
+		Store:        openStore(opts),
+		Warn:         func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
 	})
 	if err != nil {
 		module.Close()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/runw/runw/pkg/aot"
+	"golang.org/x/sys/unix"
 )
 
 // What the engine process itself needs, found by lowering each limit until a
@@ -16,6 +17,7 @@ const (
 	engineMemory       = 6 << 20   // bytes of anonymous memory; 5 MiB were enough
 	engineAddressSpace = 1 << 30   // bytes; 768 MiB were enough
 	engineData         = 192 << 20 // bytes of private writable memory; 128 MiB were enough
+	engineStack        = 512 << 10 // bytes of a thread's stack, half of it the guest's
 )
 
 // wasmPage is the unit of a linear memory's size in bytes (core spec 4.2.8).
@@ -65,6 +67,25 @@ func (l *guestLimits) check(info *aot.Info) error {
 	return nil
 }
 
+// addressSpace is the RLIMIT_AS that the engine process will have, 0 for none.
+// Without one of its own it inherits this process's.
+func (l *guestLimits) addressSpace() uint64 {
+	soft := uint64(unix.RLIM_INFINITY)
+	var own unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_AS, &own) == nil {
+		soft = own.Cur
+	}
+	for _, r := range l.process.Rlimits {
+		if r.Type == "RLIMIT_AS" {
+			soft = r.Soft
+		}
+	}
+	if soft == unix.RLIM_INFINITY {
+		return 0
+	}
+	return soft
+}
+
 // engineRlimit is the least soft limit of a kind; 0 means any.
 func engineRlimit(kind string, uid uint32) uint64 {
 	switch kind {
@@ -72,6 +93,8 @@ func engineRlimit(kind string, uid uint32) uint64 {
 		return engineAddressSpace
 	case "RLIMIT_DATA":
 		return engineData
+	case "RLIMIT_STACK":
+		return engineStack
 	case "RLIMIT_NPROC":
 		if uid != 0 { // root may go beyond it (setrlimit(2))
 			return engineTasks

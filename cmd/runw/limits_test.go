@@ -37,6 +37,7 @@ func TestGuestLimits(t *testing.T) {
 		{name: "memory too little", linux: memory(engineMemory + 10*wasmPage - 1), info: tenPages, want: "linux.resources.memory.limit is 6946815 bytes, module and engine need 6946816"},
 		{name: "address space", rlimits: rlimit("RLIMIT_AS", 1<<29), want: "process.rlimits[0]: RLIMIT_AS is 536870912"},
 		{name: "data", rlimits: rlimit("RLIMIT_DATA", 1<<20), want: "RLIMIT_DATA is 1048576"},
+		{name: "stack", rlimits: rlimit("RLIMIT_STACK", 64<<10), want: "RLIMIT_STACK is 65536, the engine needs 524288"},
 		{name: "processes of a user", rlimits: rlimit("RLIMIT_NPROC", 2), uid: 1000, want: "RLIMIT_NPROC is 2, the engine needs 8"},
 		{name: "processes of root", rlimits: rlimit("RLIMIT_NPROC", 2)},
 		{name: "another limit", rlimits: rlimit("RLIMIT_CPU", 0)},

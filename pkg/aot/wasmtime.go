@@ -46,26 +46,27 @@ const (
 // reservations.
 const wasmtimeWide = 6 << 30
 
-// wasmtimeEngine is wasmtime. Where address space is scarce, space is how much
-// of it there is, and memories reserve growth a piece at a time; else it is 0.
-type wasmtimeEngine struct{ space uint64 }
+// wasmtimeEngine is wasmtime; narrow where address space is scarce: then code
+// checks bounds and memories reserve a piece at a time.
+type wasmtimeEngine struct{ narrow bool }
 
 func (e *wasmtimeEngine) name() string { return "wasmtime" }
 
 // within implements confinable.
 func (e *wasmtimeEngine) within(bytes uint64) engine {
-	if bytes >= wasmtimeWide {
-		return &wasmtimeEngine{}
-	}
-	return &wasmtimeEngine{space: max(bytes, 1)}
+	return &wasmtimeEngine{narrow: bytes < wasmtimeWide}
 }
 
-// binary makes the engine proper. A growing memory needs its old and its new
-// reservation at once.
+// binary makes the engine proper. A memory that grows needs its old and its
+// new reservation at once, so a piece is a quarter of what can be had.
 func (e *wasmtimeEngine) binary() *wasmtimeBinary {
-	growth := uint64(0)
-	if e.space != 0 {
-		growth = max(e.space/6, wasmPage) &^ (wasmPage - 1)
+	if !e.narrow {
+		return newWasmtime(wasmtimeStack(), 0)
+	}
+	growth := uint64(wasmPage)
+	if b, err := reserveMemory(wasmtimeWide / 2); err == nil {
+		growth = max(growth, uint64(len(b)/4)&^(wasmPage-1))
+		unix.Munmap(b)
 	}
 	return newWasmtime(wasmtimeStack(), growth)
 }
@@ -76,7 +77,7 @@ func (e *wasmtimeEngine) fingerprint() string {
 	}
 	features := sha256.Sum256([]byte(strings.Join(cpuFeatures(), " ")))
 	parts := []string{"wasmtime", wasmtimeVersion, runtime.GOARCH, fmt.Sprintf("%x", features[:4]), "o" + wasmtimeOptions}
-	if e.space != 0 {
+	if e.narrow {
 		parts = append(parts, "narrow")
 	}
 	return strings.Join(parts, "-")
