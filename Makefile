@@ -27,6 +27,9 @@ GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI  := $(BUILD)/tools/golangci-lint-$(GOLANGCI_VERSION)
 
+GOVULNCHECK_VERSION := v1.9.0
+CARGO_AUDIT_VERSION := 0.22.2
+
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
 # The packages that are tested in-process; integration/ drives the built binary.
@@ -115,10 +118,12 @@ bench: build ## measure start-up, memory and host calls beside runc and crun
 	@.ci/deps test
 	$(GO) run ./integration/bench $(BENCHFLAGS)
 
+# The demo does not wait for the Rust build of wasmtime: it takes the engine if it is there.
 .PHONY: demo
+demo: ENGINES := $(if $(shell .ci/wasmtime --cached && echo yes),wasmtime) wazero
 demo: ## run a Wasm module and a busybox shell from OCI bundles
 	@.ci/deps build demo
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build ENGINES="$(ENGINES)"
 	@$(GO) run ./integration/demo
 
 ##@ care
@@ -141,6 +146,13 @@ $(GOLANGCI):
 	@mkdir -p $(@D)
 	GOFLAGS= GOBIN=$(@D)/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(@D)/new/golangci-lint $@
+
+# Each needs its database: a Git repository of advisories, and Go's vulnerability service.
+.PHONY: audit
+audit: ## look for known vulnerabilities in the Go modules and the crates (needs their databases)
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -tags "$(TAGS)" ./...
+	cargo install --quiet --locked --root $(BUILD)/tools --version $(CARGO_AUDIT_VERSION) cargo-audit
+	$(BUILD)/tools/bin/cargo-audit audit --file pkg/aot/wasmtime/Cargo.lock
 
 .PHONY: tidy
 tidy: ## bring go.mod and go.sum up to date
