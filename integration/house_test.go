@@ -278,7 +278,7 @@ func TestSource(t *testing.T) {
 func TestNoRegistryHosts(t *testing.T) {
 	hosts := regexp.MustCompile(`(?i)\b((docker|ghcr|quay|gcr|crates|pypi|k8s\.gcr|registry\.k8s)\.(io|org)|(proxy|sum)\.golang\.org|[a-z]+\.debian\.org|registry\.npmjs\.org|repo1?\.maven[a-z.]*)\b`)
 	// Cargo writes the name of its default registry into each Cargo.lock.
-	files(t, func(path string) bool { return !strings.HasSuffix(path, "/Cargo.lock") }, func(path, text string) {
+	files(t, func(name string) bool { return name != "Cargo.lock" }, func(path, text string) {
 		if found := hosts.FindString(text); found != "" {
 			t.Errorf("%s names %s", path, found)
 		}
