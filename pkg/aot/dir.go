@@ -174,6 +174,12 @@ func privateSubdir(dir *os.File, name string) (*os.File, error) {
 	if err := unix.Mkdirat(int(dir.Fd()), name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, fmt.Errorf("create %q: %w", path, err)
 	}
+	return openSubdir(dir, name)
+}
+
+// openSubdir is privateSubdir for one that is there.
+func openSubdir(dir *os.File, name string) (*os.File, error) {
+	path := filepath.Join(dir.Name(), name)
 	fd, err := unix.Openat(int(dir.Fd()), name, dirFlags, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		return nil, fmt.Errorf("%w: %q is not a directory", ErrUnsafeStore, path)

@@ -35,6 +35,10 @@ type EnsureArgs struct {
 	AddressSpace uint64
 	// Store may be nil: then the artifact lives in a memfd only.
 	Store *Store
+	// Witness, if there is one, saw the file before Wasm was read from it.
+	Witness *Witness
+	// Warm means that nobody starts the module now: it counts as no use.
+	Warm bool
 	// Warn is called at most once, when the store could not be used and the
 	// artifact lives in memory; may be nil.
 	Warn func(error)
@@ -52,7 +56,7 @@ func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
 	if err := checkHeader(a.Wasm); err != nil {
 		return nil, err // before hashing what is no module
 	}
-	m := &maker{engine: e, wasm: a.Wasm, digest: sha256.Sum256(a.Wasm), fingerprint: e.fingerprint()}
+	m := &maker{engine: e, wasm: a.Wasm, digest: sha256.Sum256(a.Wasm), fingerprint: e.fingerprint(), warm: a.Warm}
 	out := &Artifact{Engine: e.name(), Digest: fmt.Sprintf("%x", m.digest)}
 	if m.fingerprint == "" {
 		_, err := m.make(ctx)
@@ -65,6 +69,7 @@ func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
 			out.File, broken = shielded(out.File)
 		}
 		if broken == nil {
+			a.Witness.attest(m.digest, uint64(len(a.Wasm)))
 			return out, nil
 		}
 		out.File, out.Cached = nil, false
@@ -92,6 +97,7 @@ type maker struct {
 	wasm        []byte
 	digest      [32]byte
 	fingerprint string
+	warm        bool
 
 	made   *artifact
 	failed error // the module's fault, not the store's
@@ -130,6 +136,19 @@ func (m *maker) fromStore(ctx context.Context, s *Store) (f *os.File, cached boo
 		return nil, false, err
 	}
 	defer shelf.close()
+	if f, cached, err = m.onShelf(ctx, shelf); err != nil {
+		return nil, false, err
+	}
+	if !m.warm {
+		shelf.used(fmt.Sprintf("%x", m.digest))
+	}
+	if !cached { // a compilation has just taken much longer than this can
+		s.bound(shelf.fingerprint, m.digest)
+	}
+	return f, cached, nil
+}
+
+func (m *maker) onShelf(ctx context.Context, shelf *shelf) (f *os.File, cached bool, err error) {
 	if f, err := shelf.find(m.digest); err == nil {
 		return f, true, nil
 	} else if !worthCompiling(err) {

@@ -4,18 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Store keeps artifacts as <dir>/<engine fingerprint>/<sha256 of the module>.
-// Beside an entry there may be, while somebody makes it or was killed making
-// it, <sha256>.lock and <sha256>.tmp.
-type Store struct{ dir *os.File }
+// Beside an entry there are <sha256>.uses (usage.go) and, while somebody makes
+// it or was killed making it, <sha256>.lock and <sha256>.tmp. <dir>/keys is the
+// table of keys.go.
+type Store struct {
+	// MaxSize bounds the bytes of all entries together: whoever publishes one
+	// removes the least recently used beyond it. 0 is a tenth of the file system
+	// and at most 10 GiB; a negative number is no bound.
+	MaxSize int64
+
+	dir      *os.File
+	homeOnce sync.Once
+	homeIs   *home
+	homeErr  error
+}
 
 const (
 	lockSuffix = ".lock"
@@ -31,7 +42,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("artifact store %q: %w", dir, err)
 	}
-	return &Store{d}, nil
+	return &Store{dir: d}, nil
 }
 
 // Close closes the store; artifacts stay usable.
@@ -39,8 +50,10 @@ func (s *Store) Close() error { return s.dir.Close() }
 
 // shelf is the directory of one engine fingerprint.
 type shelf struct {
+	store       *Store
 	dir         *os.File
 	fingerprint string
+	thorough    bool // check all checksums, whatever earlier checks found
 }
 
 func (s *Store) shelf(fingerprint string) (*shelf, error) {
@@ -48,7 +61,16 @@ func (s *Store) shelf(fingerprint string) (*shelf, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &shelf{d, fingerprint}, nil
+	return &shelf{store: s, dir: d, fingerprint: fingerprint}, nil
+}
+
+// openShelf is shelf for a directory that is there.
+func (s *Store) openShelf(fingerprint string) (*shelf, error) {
+	d, err := openSubdir(s.dir, fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	return &shelf{store: s, dir: d, fingerprint: fingerprint}, nil
 }
 
 func (s *shelf) close() { s.dir.Close() }
@@ -57,40 +79,68 @@ func (s *shelf) fd() int { return int(s.dir.Fd()) }
 
 // find opens and verifies an entry. The error is fs.ErrNotExist, ErrDamaged or
 // ErrStale where compiling again helps.
-func (s *shelf) find(digest [32]byte) (*os.File, error) {
+func (s *shelf) find(digest [32]byte) (*os.File, error) { return s.open(digest, nil) }
+
+// open is find; look, unless it is nil, is shown the artifact and can refuse it.
+func (s *shelf) open(digest [32]byte, look func(*artifact) error) (*os.File, error) {
 	name := fmt.Sprintf("%x", digest)
+	f, err := s.openEntry(name)
+	if err == nil {
+		if err = s.check(f, digest, look); err == nil {
+			return f, nil
+		}
+		f.Close()
+	}
+	return nil, fmt.Errorf("%s/%s: %w", s.dir.Name(), name, err)
+}
+
+func (s *shelf) openEntry(name string) (*os.File, error) {
 	// O_NONBLOCK: opening a fifo must not wait for its other end.
 	fd, err := unix.Openat(s.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%w: %s: is a symbolic link", ErrDamaged, name)
+		return nil, fmt.Errorf("%w: is a symbolic link", ErrDamaged)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: s.dir.Name() + "/" + name, Err: err}
+		return nil, fmt.Errorf("open: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), s.dir.Name()+"/"+name)
-	if err := s.check(f, digest); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return f, nil
+	return os.NewFile(uintptr(fd), s.dir.Name()+"/"+name), nil
 }
 
-func (s *shelf) check(f *os.File, digest [32]byte) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return err
+// checkOwn refuses a file that somebody else could write to.
+func checkOwn(fd int) (st unix.Stat_t, err error) {
+	if err := unix.Fstat(fd, &st); err != nil {
+		return st, err
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fmt.Errorf("%w: not a regular file", ErrDamaged)
+		return st, fmt.Errorf("%w: not a regular file", ErrDamaged)
 	case st.Uid != uint32(os.Geteuid()):
-		return fmt.Errorf("%w: belongs to uid %d", ErrDamaged, st.Uid)
+		return st, fmt.Errorf("%w: belongs to uid %d", ErrDamaged, st.Uid)
 	case st.Mode&0o077 != 0:
-		return fmt.Errorf("%w: accessible to others (mode %04o)", ErrDamaged, st.Mode&0o7777)
+		return st, fmt.Errorf("%w: accessible to others (mode %04o)", ErrDamaged, st.Mode&0o7777)
 	case st.Nlink > 1:
-		return fmt.Errorf("%w: has %d links", ErrDamaged, st.Nlink)
+		return st, fmt.Errorf("%w: has %d links", ErrDamaged, st.Nlink)
 	}
-	m, err := mapFile(f, unix.MAP_POPULATE)
+	return st, nil
+}
+
+// check verifies the checksums of an entry once per boot: reading all of it
+// costs more than starting the module.
+func (s *shelf) check(f *os.File, digest [32]byte, look func(*artifact) error) error {
+	if _, err := checkOwn(int(f.Fd())); err != nil {
+		return err
+	}
+	now := time.Now()
+	id, _ := s.store.identify(int(f.Fd()))
+	verified, flags := false, unix.MAP_POPULATE
+	if id != nil && !s.thorough {
+		k, ok := s.store.recall(id.key(keyVerified))
+		verified = ok && k.digest == digest
+	}
+	if verified {
+		flags = 0
+	}
+	m, err := mapFile(f, flags)
 	if err != nil {
 		return err
 	}
@@ -102,7 +152,18 @@ func (s *shelf) check(f *os.File, digest [32]byte) error {
 	if err := a.expect(s.fingerprint, digest); err != nil {
 		return err
 	}
-	return a.verify()
+	if !verified {
+		if err := a.verify(); err != nil {
+			return err
+		}
+		if id != nil && id.settled(now) {
+			s.store.remember(id.key(keyVerified), keyed{digest, a.length})
+		}
+	}
+	if look != nil {
+		return look(a)
+	}
+	return nil
 }
 
 // publish writes a as the entry of its digest, by way of a temporary file that
@@ -190,17 +251,25 @@ func (s *shelf) tryLock(entry string) (unlock func(), err error) {
 	}, nil
 }
 
-// sweep removes what killed writers left. It runs before a compilation, which
-// takes a thousand times longer. Whoever holds a lock is alive and skipped.
-func (s *shelf) sweep(except string) {
-	d, err := unix.Openat(s.fd(), ".", dirFlags, 0)
+// names lists the directory.
+func (s *shelf) names() []string { return namesIn(s.dir) }
+
+func namesIn(dir *os.File) []string {
+	fd, err := unix.Openat(int(dir.Fd()), ".", dirFlags, 0) // with an offset of its own
 	if err != nil {
-		return
+		return nil
 	}
-	dir := os.NewFile(uintptr(d), s.dir.Name())
-	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
-	for _, n := range names {
+	d := os.NewFile(uintptr(fd), dir.Name())
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	return names
+}
+
+// sweep removes what killed writers left, and counts it. It runs before a
+// compilation, which takes a thousand times longer. Whoever holds a lock is
+// alive and skipped.
+func (s *shelf) sweep(except string) (swept int) {
+	for _, n := range s.names() {
 		entry, temp := strings.CutSuffix(n, tempSuffix)
 		if !temp {
 			var lock bool
@@ -214,6 +283,8 @@ func (s *shelf) sweep(except string) {
 		if unlock, _ := s.tryLock(entry); unlock != nil {
 			_ = s.remove(entry + tempSuffix)
 			unlock()
+			swept++
 		}
 	}
+	return swept
 }

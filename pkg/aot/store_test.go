@@ -25,7 +25,7 @@ func leftovers(t *testing.T, s *Store) (entries, rest []string) {
 			t.Error(err)
 		} else if n := d.Name(); !d.IsDir() && len(n) == 64 {
 			entries = append(entries, p)
-		} else if !d.IsDir() {
+		} else if !d.IsDir() && n != keysName && !strings.HasSuffix(n, usesSuffix) {
 			rest = append(rest, p)
 		}
 		return nil
