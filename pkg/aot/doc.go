@@ -11,13 +11,15 @@
 //	                                          │        └─ []abi.Func, bound per import
 //	                                          └─ does not fit: Warn, compile in memory
 //
-// Behind the seam (the interface engine in engine.go) stands wazero. An engine
+// Behind the seam (the interface engine in engine.go) stand wasmtime, through its
+// C API and with the build tag "wasmtime", and wazero. An engine
 // makes an artifact of parts from a module and opens a module from an artifact;
 // the store and the file format know nothing else about it.
 //
 // # The engine process
 //
-// Native guest code cannot be stopped by the Go scheduler. While a guest runs,
+// A guest of wasmtime runs in a call out of Go and disturbs nothing. A guest of
+// wazero is native code that the Go scheduler cannot stop. While it runs,
 // Run keeps GOMAXPROCS at two or more and automatic garbage collection off, and
 // collects at host calls instead, so that other goroutines (signal handling)
 // go on under a guest that loops forever. A process that calls Run must not
@@ -28,7 +30,8 @@
 //
 // What a section of a module means: inspect.go and preflight.go. The artifact
 // file: artifact.go. Who may write to the store, and locking: dir.go and
-// store.go. How wazero is configured, loaded or called: wazero*.go. Another
-// engine: a file of its own and a line in linked (engine.go). What a guest can
+// store.go. How an engine is configured, loaded or called: wasmtime*.go (the C
+// side: wasmtime.c; what is built: wasmtime/ and .ci/wasmtime), wazero*.go.
+// Another engine: files of its own and a line in linked*.go. What a guest can
 // import: not here, see pkg/hostfuncs.
 package aot
