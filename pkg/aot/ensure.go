@@ -39,6 +39,8 @@ type EnsureArgs struct {
 	Witness *Witness
 	// Warm means that nobody starts the module now: it counts as no use.
 	Warm bool
+	// Compiler has modules compiled elsewhere; nil is in this process.
+	Compiler Compiler
 	// Warn is called at most once, when the store could not be used and the
 	// artifact lives in memory; may be nil.
 	Warn func(error)
@@ -57,6 +59,8 @@ func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
 		return nil, err // before hashing what is no module
 	}
 	m := &maker{engine: e, wasm: a.Wasm, digest: sha256.Sum256(a.Wasm), fingerprint: e.fingerprint(), warm: a.Warm}
+	m.addressSpace, m.compiler = a.AddressSpace, a.Compiler
+	defer m.close()
 	out := &Artifact{Engine: e.name(), Digest: fmt.Sprintf("%x", m.digest)}
 	if m.fingerprint == "" {
 		_, err := m.make(ctx)
@@ -76,8 +80,8 @@ func Ensure(ctx context.Context, a EnsureArgs) (*Artifact, error) {
 		if m.failed != nil {
 			return nil, m.failed
 		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		if a.Warn != nil {
 			a.Warn(fmt.Errorf("artifact store: %w; keeping native code in memory", broken))
@@ -99,8 +103,18 @@ type maker struct {
 	fingerprint string
 	warm        bool
 
+	addressSpace uint64
+	compiler     Compiler
+
 	made   *artifact
-	failed error // the module's fault, not the store's
+	free   func() // of what made lies in; may be nil
+	failed error  // the module's fault, not the store's
+}
+
+func (m *maker) close() {
+	if m.free != nil {
+		m.free()
+	}
 }
 
 func (m *maker) make(ctx context.Context) (*artifact, error) {
@@ -111,16 +125,12 @@ func (m *maker) make(ctx context.Context) (*artifact, error) {
 	return m.made, m.failed
 }
 
-func (m *maker) compile(ctx context.Context) (*artifact, error) {
-	secs, err := sections(m.wasm)
-	if err != nil {
-		return nil, err
+func (m *maker) compile(ctx context.Context) (a *artifact, err error) {
+	if m.compiler != nil {
+		a, m.free, err = m.compileOutside(ctx, m.compiler)
+	} else {
+		a, err = compileModule(ctx, m.engine, m.wasm)
 	}
-	info, err := checkModule(secs)
-	if err != nil {
-		return nil, err
-	}
-	a, err := m.engine.compile(ctx, secs, info)
 	if err != nil {
 		return nil, err
 	}
