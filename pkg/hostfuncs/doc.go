@@ -38,6 +38,13 @@
 //	             fd_prestat_dir_name fd_prestat_get fd_pwrite fd_read fd_readdir
 //	             fd_renumber fd_seek fd_sync fd_tell fd_write
 //	             (bodies: fs.go, fs_io.go, fs_stat.go, readdir.go)
+//	wasmedge.go  the table of WasmEdge's sockets: sock_open sock_bind sock_listen
+//	             sock_accept sock_connect sock_recv_from sock_send_to
+//	             sock_getsockopt sock_setsockopt sock_getlocaladdr
+//	             sock_getpeeraddr sock_getaddrinfo epoll_oneoff
+//	             (bodies: sock_open.go, sock_data.go, sock_addr.go, sock_unix.go,
+//	             getaddrinfo.go, names.go; what is allowed: netpolicy.go; waiting
+//	             for many: epoll.go, epoll_wait.go)
 //	path.go      path_create_directory path_filestat_get
 //	             path_filestat_set_times path_link path_open path_readlink
 //	             path_remove_directory path_rename path_symlink path_unlink_file

@@ -22,7 +22,12 @@ func newEntry(fd int, shared bool) (*entry, error) {
 		return nil, err
 	}
 	unix.CloseOnExec(fd)
-	e := &entry{fd: fd, kind: kind, shared: shared, flags: fdflagsOf(flags)}
+	stream := false
+	if kind == filetypeSocket {
+		t, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		stream = err == nil && t == unix.SOCK_STREAM
+	}
+	e := &entry{fd: fd, kind: kind, stream: stream, shared: shared, flags: fdflagsOf(flags)}
 	e.base = rightsOf(kind, kind == filetypeChar && isTerminal(fd))
 	switch flags & unix.O_ACCMODE {
 	case unix.O_RDONLY:

@@ -88,6 +88,19 @@ const (
 	errnoTxtbsy         Errno = 74
 	errnoXdev           Errno = 75
 	errnoNotcapable     Errno = 76
+
+	// WasmEdge's additions for sock_getaddrinfo.
+	errnoAiaddrfamily Errno = 77
+	errnoAiagain      Errno = 78
+	errnoAibadflag    Errno = 79
+	errnoAifail       Errno = 80
+	errnoAifamily     Errno = 81
+	errnoAimemory     Errno = 82
+	errnoAinodata     Errno = 83
+	errnoAinoname     Errno = 84
+	errnoAiservice    Errno = 85
+	errnoAisocktype   Errno = 86
+	errnoAisystem     Errno = 87
 )
 
 // errnoNames is what traces and tests print, indexed by Errno.
@@ -169,6 +182,17 @@ var errnoNames = [...]string{
 	errnoTxtbsy:         "TXTBSY",
 	errnoXdev:           "XDEV",
 	errnoNotcapable:     "NOTCAPABLE",
+	errnoAiaddrfamily:   "AIADDRFAMILY",
+	errnoAiagain:        "AIAGAIN",
+	errnoAibadflag:      "AIBADFLAG",
+	errnoAifail:         "AIFAIL",
+	errnoAifamily:       "AIFAMILY",
+	errnoAimemory:       "AIMEMORY",
+	errnoAinodata:       "AINODATA",
+	errnoAinoname:       "AINONAME",
+	errnoAiservice:      "AISERVICE",
+	errnoAisocktype:     "AISOCKTYPE",
+	errnoAisystem:       "AISYSTEM",
 }
 
 // String gives the witx name without its prefix, such as "NOENT".

@@ -17,7 +17,8 @@ func TestErrnoNames(t *testing.T) {
 		26: "INPROGRESS", 28: "INVAL", 29: "IO", 31: "ISDIR", 32: "LOOP", 33: "MFILE", 37: "NAMETOOLONG",
 		44: "NOENT", 48: "NOMEM", 52: "NOSYS", 53: "NOTCONN", 54: "NOTDIR", 55: "NOTEMPTY",
 		57: "NOTSOCK", 58: "NOTSUP", 61: "OVERFLOW", 63: "PERM", 64: "PIPE", 69: "ROFS",
-		70: "SPIPE", 73: "TIMEDOUT", 75: "XDEV", 76: "NOTCAPABLE", 77: "UNKNOWN", 1 << 31: "UNKNOWN",
+		70: "SPIPE", 73: "TIMEDOUT", 75: "XDEV", 76: "NOTCAPABLE", 77: "AIADDRFAMILY", 84: "AINONAME", 87: "AISYSTEM",
+		88: "UNKNOWN", 1 << 31: "UNKNOWN",
 	} {
 		if got := n.String(); got != name {
 			t.Errorf("Errno(%d) is %s, want %s", uint32(n), got, name)
@@ -58,7 +59,7 @@ func TestErrnoOf(t *testing.T) {
 			t.Errorf("%s becomes %s, want %s", name, got, want)
 		}
 	}
-	for n := errnoSuccess + 1; n < Errno(len(errnoNames)); n++ {
+	for n := errnoSuccess + 1; n <= errnoNotcapable; n++ {
 		if name := n.String(); !linux[name] && name != "DOM" && name != "NOTCAPABLE" {
 			t.Errorf("no Linux errno becomes %s", name)
 		}

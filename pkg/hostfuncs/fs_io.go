@@ -69,11 +69,42 @@ func (h *Host) transferFile(mem abi.Memory, fd uint64, iovs, count, result uint3
 	if _, ok := mem.Bytes(result, 4); !ok {
 		return errnoFault
 	}
+	if isSocket(e) && !x.seek {
+		return h.transferSocket(mem, e, iovs, count, result, &x)
+	}
+	return h.transferBytes(mem, e, iovs, count, result, &x)
+}
+
+// transferSocket is transferFile for sockets: a closed peer is an error without
+// a signal, and what the guest does not want to wait for needs no look first.
+func (h *Host) transferSocket(mem abi.Memory, e *entry, iovs, count, result uint32, x *fileTransfer) Errno {
+	defer h.msg.release()
+	if errno := h.msg.gather(mem, iovs, count); errno != errnoSuccess {
+		return errno
+	}
+	if len(h.msg.iov) == 0 {
+		// recv(2) of nothing waits for something, read(2) does not.
+		return h.transferBytes(mem, e, iovs, count, result, x)
+	}
+	trap, flags := uintptr(unix.SYS_RECVMSG), 0
+	if x.trap == unix.SYS_WRITEV {
+		trap, flags = unix.SYS_SENDMSG, unix.MSG_NOSIGNAL
+	}
+	n, errno := h.transfer(e, trap, flags)
+	if errno != errnoSuccess {
+		return errno
+	}
+	mem.PutUint32(result, n)
+	return errnoSuccess
+}
+
+// transferBytes is transferFile once the descriptor and the result are checked.
+func (h *Host) transferBytes(mem abi.Memory, e *entry, iovs, count, result uint32, x *fileTransfer) Errno {
 	if errno := h.fs.vec.gather(mem, iovs, count); errno != errnoSuccess {
 		h.fs.vec.release()
 		return errno
 	}
-	n, errno := h.moveBytes(e, &x)
+	n, errno := h.moveBytes(e, x)
 	h.fs.vec.release()
 	if errno != errnoSuccess {
 		return errno

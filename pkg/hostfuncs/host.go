@@ -31,6 +31,8 @@ type Config struct {
 	// MaxFDs bounds the guest's descriptor table; 0 means the process's
 	// RLIMIT_NOFILE.
 	MaxFDs int
+	// Net is what the guest may do on the network.
+	Net NetPolicy
 	// Trace, if not nil, gets one line per call of the guest.
 	Trace io.Writer
 }
@@ -53,7 +55,9 @@ type Host struct {
 	fs        filesystem
 	clock     clock
 	poll      poller
+	watches   [watches]watch
 	msg       message
+	sock      sockets
 	trace     io.Writer
 	// raise sends a stop signal to this process; a fuzz target that stopped
 	// itself would hang.
@@ -81,7 +85,10 @@ func New(c Config) (*Host, error) {
 	if n := len(c.Stdio) + len(c.Inherited) + len(c.Preopens); n > h.files.max {
 		return nil, fmt.Errorf("%d descriptors for a table of %d: %w", n, h.files.max, unix.EMFILE)
 	}
+	h.files.left = h.forget
+	h.watches = [watches]watch{watchLevel: {epfd: -1}, watchEdge: {epfd: -1, edge: unix.EPOLLET, index: watchEdge}}
 	h.clock = newClock()
+	h.sock.policy = c.Net
 	if err = h.takeOver(slices.Concat(c.Stdio[:], c.Inherited)); err != nil {
 		return nil, err
 	}
@@ -143,13 +150,16 @@ func (h *Host) Close() error {
 		}
 	}
 	h.poll.close()
+	for i := range h.watches {
+		h.watches[i].close()
+	}
 	h.fs.guard.close()
 	return first
 }
 
 // function is one host function as the family files (fs.go, clock.go, …)
 // declare it: params and results spell the signature with one letter a value,
-// 'i' for i32 and 'I' for i64. Exactly one of call and end is set: call's
+// 'i' for i32, 'I' for i64, 'f' for f32 and 'F' for f64. Exactly one of call and end is set: call's
 // errno becomes the i32 result, end decides itself how the guest goes on.
 type function struct {
 	module, name    string
@@ -196,6 +206,10 @@ func valueType(letter byte) abi.ValueType {
 		return abi.I32
 	case 'I':
 		return abi.I64
+	case 'f':
+		return abi.F32
+	case 'F':
+		return abi.F64
 	}
 	panic("hostfuncs: signature letter " + string(letter))
 }
@@ -244,19 +258,23 @@ func (h *Host) bind(f *function) func(abi.Memory, []uint64) error {
 // share one name and differ in type only, so each import is matched by itself.
 func find(im *abi.Import) (*function, error) {
 	var other *function
+	name := plainName(im)
 	for _, family := range families {
 		for i := range family {
 			f := &family[i]
 			// The name first: it tells functions apart, mostly by its
 			// length, and the module does not.
-			if f.name != im.Name || f.module != im.Module {
+			if f.name != name || f.module != im.Module {
 				continue
 			}
-			if f.fits(im.Sig) {
+			if f.fits(im.Sig) && (name == im.Name || !f.firstVersion()) {
 				return f, nil
 			}
 			other = f
 		}
+	}
+	if f := stub(im); f != nil {
+		return f, nil
 	}
 	return nil, unknown(im, other)
 }

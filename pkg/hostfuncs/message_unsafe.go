@@ -31,9 +31,16 @@ func (m *message) release() {
 }
 
 // transfer does one SYS_RECVMSG or SYS_SENDMSG. The kernel moves at most
-// MAX_RW_COUNT bytes, so that the number fits 31 bits.
+// MAX_RW_COUNT bytes, so that the number fits 31 bits. A call that cannot wait
+// is raw: Go's scheduler need not know of it.
 func (m *message) transfer(trap uintptr, fd, flags int) (uint32, Errno) {
-	n, _, errno := unix.Syscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr)), uintptr(flags))
+	var n uintptr
+	var errno unix.Errno
+	if flags&unix.MSG_DONTWAIT != 0 {
+		n, _, errno = unix.RawSyscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr)), uintptr(flags))
+	} else {
+		n, _, errno = unix.Syscall(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.hdr)), uintptr(flags))
+	}
 	if errno != 0 {
 		return 0, fromUnix(errno)
 	}
@@ -42,8 +49,14 @@ func (m *message) transfer(trap uintptr, fd, flags int) (uint32, Errno) {
 
 // accept takes a connection without asking for the peer's address, which
 // unix.Accept4 would allocate.
-func accept(fd, flags int) (int, Errno) {
-	n, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags), 0, 0)
+func accept(fd, flags int, block bool) (int, Errno) {
+	var n uintptr
+	var errno unix.Errno
+	if block {
+		n, _, errno = unix.Syscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags), 0, 0)
+	} else {
+		n, _, errno = unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), 0, 0, uintptr(flags), 0, 0)
+	}
 	if errno != 0 {
 		return -1, fromUnix(errno)
 	}

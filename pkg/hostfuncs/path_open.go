@@ -159,7 +159,7 @@ func (e *entry) duplicate(r *openRequest) (*entry, Errno) {
 		return nil, errnoOf(err)
 	}
 	twin := *e
-	twin.fd, twin.dir = fd, nil
+	twin.fd, twin.dir, twin.peers, twin.slots = fd, nil, nil, [watches]uint32{}
 	twin.preopen, twin.inherited = false, false
 	// The description is one with the original's, whose flags a change of this
 	// one's must not touch.

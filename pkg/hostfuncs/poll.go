@@ -122,29 +122,56 @@ func (w *pollWait) deadline(s *subscription) uint64 {
 	return w.start + s.timeout
 }
 
-// pollOneoff waits in one ppoll until at least one subscription is due, and
-// reports all that are. Problems of one subscription are reported in its event
-// and let the others be; a tag that is none fails the call, because an event of
-// that type cannot be expressed.
-func (h *Host) pollOneoff(mem abi.Memory, p []uint64) Errno {
+// pollFew is up to how many subscriptions one ppoll is cheaper than keeping a
+// watch up to date.
+const pollFew = 8
+
+// pollArgs are the checked parameters of a call.
+type pollArgs struct {
+	subs, events []byte
+	nevents      uint32
+}
+
+func pollArguments(mem abi.Memory, p []uint64) (a pollArgs, errno Errno) {
 	n := uint64(uint32(p[2]))
-	if n == 0 {
+	if n*subscriptionSize > uint64(len(mem)) {
+		return a, errnoFault
+	}
+	var ok [3]bool
+	a.nevents = uint32(p[3])
+	a.subs, ok[0] = mem.Bytes(uint32(p[0]), uint32(n*subscriptionSize))
+	a.events, ok[1] = mem.Bytes(uint32(p[1]), uint32(n*eventSize))
+	_, ok[2] = mem.Bytes(a.nevents, 4)
+	if !ok[0] || !ok[1] || !ok[2] {
+		return a, errnoFault
+	}
+	return a, errnoSuccess
+}
+
+// pollOneoff waits until at least one subscription is due, and reports all that
+// are. Problems of one subscription are reported in its event and let the
+// others be; a tag that is none fails the call, because an event of that type
+// cannot be expressed.
+func (h *Host) pollOneoff(mem abi.Memory, p []uint64) Errno {
+	if uint32(p[2]) == 0 {
 		return errnoInval
 	}
-	if n*subscriptionSize > uint64(len(mem)) {
-		return errnoFault
+	a, errno := pollArguments(mem, p)
+	switch {
+	case errno != errnoSuccess:
+		return errno
+	case uint32(p[2]) > pollFew:
+		return h.pollWatch(mem, &h.watches[watchLevel], a)
 	}
-	subs, ok := mem.Bytes(uint32(p[0]), uint32(n*subscriptionSize))
-	if !ok {
-		return errnoFault
-	}
-	events, ok := mem.Bytes(uint32(p[1]), uint32(n*eventSize))
-	if !ok {
-		return errnoFault
-	}
-	nevents := uint32(p[3])
-	if _, ok := mem.Bytes(nevents, 4); !ok {
-		return errnoFault
+	return h.pollList(mem, a)
+}
+
+// pollList asks in one ppoll.
+func (h *Host) pollList(mem abi.Memory, a pollArgs) Errno {
+	subs, events := a.subs, a.events
+	if len(subs) == 0 {
+		mem.PutUint32(a.nevents, 0)
+		return errnoSuccess
 	}
 	w := pollWait{start: h.clock.monotonic(), mono: never, wall: never}
 	if errno := h.pollGather(subs, &w); errno != errnoSuccess {
@@ -155,7 +182,7 @@ func (h *Host) pollOneoff(mem abi.Memory, p []uint64) Errno {
 			return errno
 		}
 		if n := h.pollReport(subs, events, &w); n > 0 {
-			mem.PutUint32(nevents, n)
+			mem.PutUint32(a.nevents, n)
 			return errnoSuccess
 		}
 	}
@@ -169,14 +196,7 @@ func (h *Host) pollGather(subs []byte, w *pollWait) Errno {
 		s := readSubscription(subs)
 		switch s.tag {
 		case eventClock:
-			switch {
-			case s.refused() != errnoSuccess:
-				w.due = true
-			case s.wall():
-				w.wall = min(w.wall, w.deadline(&s))
-			default:
-				w.mono = min(w.mono, w.deadline(&s))
-			}
+			w.add(subs)
 		case eventFdRead, eventFdWrite:
 			e, errno := h.files.get(s.fd)
 			if errno != errnoSuccess || !q.ask(s.fd, e, pollMask(s.tag)) {
@@ -243,15 +263,25 @@ func alwaysReady(e *entry) bool {
 func (h *Host) pollKernel(w *pollWait) Errno {
 	q := &h.poll
 	q.fds = q.fds[:len(q.items)]
+	return h.pollFds(w)
+}
+
+// pollFds waits for the list, shortly at first; see shortWait.
+func (h *Host) pollFds(w *pollWait) Errno {
+	q := &h.poll
 	timeout := h.pollTimeout(w)
-	var ts *unix.Timespec
-	if timeout != never {
-		t := unix.NsecToTimespec(int64(min(timeout, math.MaxInt64)))
-		ts = &t
+	ts := timespec(min(timeout, shortWait))
+	n, err := ppoll(q.fds, &ts, false)
+	if n == 0 && err == 0 && timeout > shortWait {
+		if timeout == never {
+			_, err = ppoll(q.fds, nil, true)
+		} else {
+			ts = timespec(timeout - shortWait)
+			_, err = ppoll(q.fds, &ts, true)
+		}
 	}
-	_, err := unix.Ppoll(q.fds, ts, nil)
 	switch err {
-	case nil:
+	case 0:
 		return errnoSuccess
 	case unix.EINTR:
 		// The list may be half filled in.
@@ -260,7 +290,7 @@ func (h *Host) pollKernel(w *pollWait) Errno {
 		}
 		return errnoSuccess
 	}
-	return errnoOf(err)
+	return fromUnix(err)
 }
 
 // pollTimeout gives the nanoseconds to wait, or never, and puts the timer into

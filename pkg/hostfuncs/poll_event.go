@@ -92,15 +92,21 @@ func (h *Host) pollFd(s *subscription, ev *event) bool {
 	default:
 		return false
 	}
-	if hungUp(item.file, revents) {
+	describe(ev, item.file, revents)
+	return true
+}
+
+// describe says what a ready descriptor is ready for; ev.kind is the direction.
+// The bits of poll(2) and epoll(7) are the same.
+func describe(ev *event, e *entry, revents int16) {
+	if hungUp(e, revents) {
 		ev.flags = eventHangup
 	}
-	if s.tag == eventFdRead {
-		ev.nbytes = readable(item.file)
+	if ev.kind == eventFdRead {
+		ev.nbytes = readable(e)
 	} else {
-		ev.nbytes = writable(item.file)
+		ev.nbytes = writable(e)
 	}
-	return true
 }
 
 // hungUp says that the other side is gone. For the writing end of a pipe Linux

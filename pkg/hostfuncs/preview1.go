@@ -16,4 +16,5 @@ var families = [...][]function{
 	clockFunctions,
 	pollFunctions,
 	sockFunctions,
+	wasmedgeFunctions,
 }

@@ -46,18 +46,22 @@ func (h *Host) socket(fd uint64) (*entry, Errno) {
 	return e, errno
 }
 
-// sockAccept gives the guest a connection of a listener it was started with.
+// sockAccept gives the guest a connection of a listener.
 func (h *Host) sockAccept(mem abi.Memory, p []uint64) Errno {
-	e, errno := h.socket(p[0])
+	return h.acceptConnection(mem, p[0], uint32(p[1]), uint32(p[2]))
+}
+
+func (h *Host) acceptConnection(mem abi.Memory, fd uint64, fdflags32, out uint32) Errno {
+	e, errno := h.socket(fd)
 	if errno != errnoSuccess {
 		return errno
 	}
-	flags, out := fdflags(p[1]), uint32(p[2])
-	if uint32(p[1])&^uint32(fdflagNonblock) != 0 {
+	if fdflags32&^uint32(fdflagNonblock) != 0 {
 		return errnoInval
 	}
-	if _, ok := mem.Bytes(out, 4); !ok {
-		return errnoFault
+	flags := fdflags(fdflags32)
+	if errno := cell(mem, out, 4); errno != errnoSuccess {
+		return errno
 	}
 	// A full table must leave the connection in the listener's queue, as
 	// accept(2) does at RLIMIT_NOFILE.
@@ -70,14 +74,8 @@ func (h *Host) sockAccept(mem abi.Memory, p []uint64) Errno {
 	}
 	// The connection is of the listener's type; asking the kernel would be four
 	// more system calls each.
-	child := &entry{fd: host, kind: e.kind, flags: flags, base: rightsOf(e.kind, false)}
-	fd, errno := h.files.insert(child)
-	if errno != errnoSuccess {
-		_ = unix.Close(host)
-		return errno
-	}
-	mem.PutUint32(out, fd)
-	return errnoSuccess
+	child := &entry{fd: host, kind: e.kind, stream: e.stream, flags: flags, base: rightsOf(e.kind, false)}
+	return h.giveSocket(mem, out, child)
 }
 
 func (h *Host) acceptOn(e *entry, flags fdflags) (int, Errno) {
@@ -93,7 +91,7 @@ func (h *Host) acceptOn(e *entry, flags fdflags) (int, Errno) {
 				return -1, errno
 			}
 		}
-		fd, errno := accept(e.fd, kernel)
+		fd, errno := accept(e.fd, kernel, e.flags&fdflagNonblock == 0)
 		if retry, errno := h.again(e, unix.POLLIN, errno); !retry {
 			return fd, errno
 		}
@@ -106,20 +104,12 @@ func (h *Host) sockRecv(mem abi.Memory, p []uint64) Errno {
 	if errno != errnoSuccess {
 		return errno
 	}
-	flags := 0
-	switch ri := uint32(p[3]); {
-	case ri&^(recvPeek|recvWaitall) != 0:
-		return errnoInval
-	default:
-		if ri&recvPeek != 0 {
-			flags |= unix.MSG_PEEK
-		}
-		if ri&recvWaitall != 0 {
-			flags |= unix.MSG_WAITALL
-		}
+	flags, errno := receiveFlags(p[3])
+	if errno != errnoSuccess {
+		return errno
 	}
 	datalen, roflags := uint32(p[4]), uint32(p[5])
-	if errno := writableAt(mem, datalen, 4, roflags, 2); errno != errnoSuccess {
+	if errno := resultCells(mem, datalen, roflags); errno != errnoSuccess {
 		return errno
 	}
 	defer h.msg.release()
@@ -130,23 +120,8 @@ func (h *Host) sockRecv(mem abi.Memory, p []uint64) Errno {
 	if errno != errnoSuccess {
 		return errno
 	}
-	ro := uint16(0)
-	if h.msg.hdr.Flags&unix.MSG_TRUNC != 0 {
-		ro = recvDataTruncated
-	}
 	mem.PutUint32(datalen, n)
-	mem.PutUint16(roflags, ro)
-	return errnoSuccess
-}
-
-// writableAt checks two results before a call whose effect could not be taken
-// back if they turned out to lie outside.
-func writableAt(mem abi.Memory, p1, n1, p2, n2 uint32) Errno {
-	_, ok1 := mem.Bytes(p1, n1)
-	_, ok2 := mem.Bytes(p2, n2)
-	if !ok1 || !ok2 {
-		return errnoFault
-	}
+	mem.PutUint16(roflags, h.msg.truncated())
 	return errnoSuccess
 }
 
@@ -160,8 +135,8 @@ func (h *Host) sockSend(mem abi.Memory, p []uint64) Errno {
 		return errnoInval
 	}
 	datalen := uint32(p[4])
-	if _, ok := mem.Bytes(datalen, 4); !ok {
-		return errnoFault
+	if errno := cell(mem, datalen, 4); errno != errnoSuccess {
+		return errno
 	}
 	defer h.msg.release()
 	if errno := h.msg.gather(mem, uint32(p[1]), uint32(p[2])); errno != errnoSuccess {
@@ -185,7 +160,7 @@ func (h *Host) transfer(e *entry, trap uintptr, flags int) (uint32, Errno) {
 		events = unix.POLLOUT
 	}
 	for {
-		n, errno := h.msg.transfer(trap, e.fd, flags)
+		n, errno := h.msg.move(e, trap, flags)
 		if retry, errno := h.again(e, events, errno); !retry {
 			return n, errno
 		}
@@ -194,14 +169,21 @@ func (h *Host) transfer(e *entry, trap uintptr, flags int) (uint32, Errno) {
 
 // again says whether a call that ended with errno is to be repeated: after a
 // signal, and when the kernel's descriptor does not block (whoever passed it on
-// shares it and wants it so) but the guest's does.
+// shares it and wants it so) but the guest's does. A timeout that the guest has
+// set (SO_RCVTIMEO, SO_SNDTIMEO) ends both kinds of waiting.
 func (h *Host) again(e *entry, events int16, errno Errno) (bool, Errno) {
 	switch {
 	case errno == errnoIntr:
 		return true, errnoSuccess
 	case errno == errnoAgain && e.flags&fdflagNonblock == 0:
-		ready, errno := waitFor(e.fd, events, -1)
-		return ready, errno
+		timeout := e.recvTimeout
+		if events == unix.POLLOUT {
+			timeout = e.sendTimeout
+		}
+		if timeout != 0 && !e.shared {
+			return false, errnoAgain // the kernel has waited
+		}
+		return waitFor(e.fd, events, waitTime(timeout))
 	}
 	return false, errno
 }

@@ -2,6 +2,7 @@ package hostfuncs
 
 import (
 	"math/bits"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -56,7 +57,8 @@ type entry struct {
 	inherited bool
 	// preopen says that name is to be reported by fd_prestat_dir_name.
 	preopen bool
-	name    string
+	// name is also the path that the guest has bound an AF_UNIX socket to.
+	name string
 	// rooted: the guest was given the container's whole root, so an absolute
 	// symlink below this directory leads on from the root instead of being an
 	// escape.
@@ -64,6 +66,17 @@ type entry struct {
 	// readOnly refuses writes below this directory (Preopen.ReadOnly); handed
 	// on to what is opened through it.
 	readOnly bool
+	// stream says that it is a SOCK_STREAM socket.
+	stream bool
+	// recvTimeout and sendTimeout are the socket's SO_RCVTIMEO and SO_SNDTIMEO
+	// in milliseconds, as far as the guest has set them.
+	recvTimeout, sendTimeout int32
+	// peers are who may be answered; see NetPolicy.heard.
+	peers    []netip.AddrPort
+	nextPeer int
+	// slots are 1 + the descriptor's index in each of the host's watches, 0 for
+	// none.
+	slots [watches]uint32
 	// dir is the open listing of a directory; nil until the first fd_readdir.
 	dir *dirStream
 }
@@ -100,6 +113,8 @@ func plug(fd int) bool {
 type table struct {
 	entries []*entry
 	max     int
+	// left is called with what is about to lose its number.
+	left func(*entry)
 	// used has one bit for each number; no word below low has a free one.
 	used []uint64
 	low  int
@@ -166,7 +181,14 @@ func (t *table) close(fd uint32) Errno {
 		return errno
 	}
 	t.take(fd)
+	t.leave(e)
 	return e.close()
+}
+
+func (t *table) leave(e *entry) {
+	if t.left != nil {
+		t.left(e)
+	}
 }
 
 // renumber moves from's entry to the number to and closes what was there. Both
@@ -181,6 +203,8 @@ func (t *table) renumber(from, to uint32) Errno {
 	if errno != errnoSuccess || from == to {
 		return errno
 	}
+	t.leave(e)
+	t.leave(old)
 	t.entries[to] = e
 	t.take(from)
 	// What close(2) says about the old file is lost, as with dup2(2).
