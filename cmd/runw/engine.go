@@ -77,7 +77,11 @@ func runGuest(r *sandbox.Received, stderr *os.File) error {
 		return err
 	}
 	defer module.Close()
-	host, err := hostfuncs.New(hostConfig(r, stderr))
+	config, err := hostConfig(r, stderr)
+	if err != nil {
+		return err
+	}
+	host, err := hostfuncs.New(config)
 	if err != nil {
 		return err
 	}
@@ -94,8 +98,13 @@ func runGuest(r *sandbox.Received, stderr *os.File) error {
 	})
 }
 
-func hostConfig(r *sandbox.Received, stderr *os.File) hostfuncs.Config {
+func hostConfig(r *sandbox.Received, stderr *os.File) (hostfuncs.Config, error) {
+	policy, err := hostfuncs.ParseNetPolicy(r.Net)
+	if err != nil {
+		return hostfuncs.Config{}, err
+	}
 	c := hostfuncs.Config{
+		Net:       policy,
 		Args:      r.Args,
 		Env:       r.Env,
 		Stdio:     [3]int{0, 1, 2},
@@ -113,7 +122,7 @@ func hostConfig(r *sandbox.Received, stderr *os.File) hostfuncs.Config {
 	if r.Trace {
 		c.Trace = stderr
 	}
-	return c
+	return c, nil
 }
 
 // withDefault adds a variable unless it is set already or there is no value.

@@ -115,6 +115,10 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	if err != nil {
 		return nil, err
 	}
+	net, err := netPolicy(s.annotations)
+	if err != nil {
+		return nil, err
+	}
 	wasm, free, err := readModule(w.Module)
 	if err != nil {
 		return nil, err
@@ -157,6 +161,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		Module:      module,
 		Artifact:    artifact.File,
 		Trace:       s.annotations[annotationTrace] == "true",
+		Net:         net,
 	}
 	for _, p := range preopens {
 		g.Preopens = append(g.Preopens, sandbox.Preopen(p))

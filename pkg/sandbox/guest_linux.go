@@ -12,11 +12,12 @@ import (
 // Guest is a Wasm module to be run in place of the native program that
 // process.args would name.
 type Guest struct {
-	// Engine, Entry, Preopens and Trace go into the handoff as they are.
+	// Engine, Entry, Preopens, Trace and Net go into the handoff as they are.
 	Engine   string
 	Entry    string
 	Preopens []Preopen
 	Trace    bool
+	Net      string
 	// MemoryLimit is linux.resources.memory.limit in bytes, 0 for none.
 	MemoryLimit uint64
 	// Module is the module's file, read-only; Artifact its native code, or nil.
@@ -53,6 +54,7 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 		Artifact:    g.Artifact != nil,
 		MemoryLimit: g.MemoryLimit,
 		Trace:       g.Trace,
+		Net:         g.Net,
 	})
 	if err != nil {
 		return nil, err

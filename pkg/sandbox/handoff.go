@@ -32,6 +32,8 @@ type Handoff struct {
 	MemoryLimit uint64
 	// Trace asks for a line on stderr for each host call.
 	Trace bool
+	// Net is the network policy, as the annotation has it.
+	Net string
 }
 
 // Preopen is one directory given to the guest; see pkg/oci.Preopen.
@@ -44,7 +46,7 @@ type Preopen struct {
 var ErrHandoff = errors.New("bad handoff")
 
 // handoffMagic starts every handoff; its last byte is the format's version.
-const handoffMagic = "runw\x00\x01"
+const handoffMagic = "runw\x00\x02"
 
 // maxHandoff bounds what the engine reads: execve's own limit for arguments
 // and environment is 6 MiB (a quarter of the 24 MiB stack maximum).
@@ -74,7 +76,8 @@ func (h *Handoff) Encode() []byte {
 	b = appendString(b, h.Entry)
 	b = binary.AppendUvarint(b, uint64(h.Inherited))
 	b = append(b, boolByte(h.Artifact)*flagArtifact|boolByte(h.Trace)*flagTrace)
-	return binary.AppendUvarint(b, h.MemoryLimit)
+	b = binary.AppendUvarint(b, h.MemoryLimit)
+	return appendString(b, h.Net)
 }
 
 func boolByte(v bool) byte {
@@ -120,6 +123,7 @@ func DecodeHandoff(b []byte) (*Handoff, error) {
 	flags := d.byte()
 	h.Artifact, h.Trace = flags&flagArtifact != 0, flags&flagTrace != 0
 	h.MemoryLimit = d.uvarint()
+	h.Net = d.string()
 	switch {
 	case d.bad:
 		return nil, fmt.Errorf("%w: cut short", ErrHandoff)

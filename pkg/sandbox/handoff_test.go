@@ -20,6 +20,7 @@ var fullHandoff = Handoff{
 	Artifact:    true,
 	MemoryLimit: 1 << 40,
 	Trace:       true,
+	Net:         "listen,10.0.0.0/8:443",
 }
 
 func TestHandoffRoundTrip(t *testing.T) {
