@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/hostfuncs"
@@ -119,41 +118,37 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	if err != nil {
 		return nil, err
 	}
-	wasm, free, err := readModule(w.Module)
-	if err != nil {
-		return nil, err
-	}
-	defer free()
-	info, err := aot.Inspect(wasm)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkModule(info, w.Export); err != nil {
-		return nil, err
-	}
-	if err := s.limits.check(info); err != nil {
-		return nil, err
-	}
-	preopens, err := s.preopens()
-	if err != nil {
-		return nil, err
-	}
-	module, err := aot.Shield(w.Module)
-	if err != nil {
-		return nil, err
-	}
-	artifact, err := aot.Ensure(ctx, aot.EnsureArgs{
-		Wasm:         wasm,
-		Engine:       engine,
-		AddressSpace: s.limits.addressSpace(),
-		Store:        openStore(opts),
-		Warn:         func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
+	var preopens []oci.Preopen
+	artifact, err := nativeCode(ctx, nativeArgs{
+		module:       w.Module,
+		name:         w.Path,
+		engine:       engine,
+		addressSpace: s.limits.addressSpace(),
+		store:        openStore(opts),
+		warn:         func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
+		check: func(info *aot.Info) error {
+			if err := checkModule(info, w.Export); err != nil {
+				return err
+			}
+			if err := s.limits.check(info); err != nil {
+				return err
+			}
+			var err error
+			preopens, err = s.preopens()
+			return err
+		},
 	})
 	if err != nil {
-		module.Close()
 		return nil, err
 	}
 	logrus.Debugf("artifact %s for %s, cached: %t", artifact.Digest, artifact.Engine, artifact.Cached)
+	module, err := aot.Shield(w.Module)
+	if err != nil {
+		if artifact.File != nil {
+			artifact.File.Close()
+		}
+		return nil, err
+	}
 	g := &sandbox.Guest{
 		Engine:      engine,
 		Entry:       w.Export,
@@ -167,25 +162,6 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		g.Preopens = append(g.Preopens, sandbox.Preopen(p))
 	}
 	return g, nil
-}
-
-// openStore gives nil, and says why, when there is no usable store: then each
-// start compiles.
-func openStore(opts *options) *aot.Store {
-	dir := opts.aotDir
-	if dir == "" {
-		var err error
-		if dir, err = defaultStoreDir(); err != nil {
-			logrus.Warnf("native code is not kept: %v", err)
-			return nil
-		}
-	}
-	store, err := aot.OpenStore(dir)
-	if err != nil {
-		logrus.Warnf("native code is not kept: %v", err)
-		return nil
-	}
-	return store
 }
 
 // checkModule refuses what could not be linked or started.
@@ -203,21 +179,4 @@ func checkModule(info *aot.Info, entry string) error {
 		return fmt.Errorf("exports no function %q to start with", entry)
 	}
 	return nil
-}
-
-// defaultStoreDir is where native code is kept unless --aot-dir says otherwise.
-func defaultStoreDir() (string, error) {
-	if os.Geteuid() == 0 && !inUserNamespace() {
-		return "/var/lib/runw/aot", nil
-	}
-	cache, err := os.UserCacheDir()
-	if err == nil {
-		return cache + "/runw/aot", nil
-	}
-	// podman calls a rootless runtime with an almost empty environment.
-	home, err := homeOfOwner()
-	if err != nil {
-		return "", err
-	}
-	return home + "/.cache/runw/aot", nil
 }

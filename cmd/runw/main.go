@@ -57,6 +57,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 		OnUsageError:              usageError,
 		Action:                    noCommand,
 		Commands: []*cli.Command{
+			aotCommand(opts),
 			createCommand(opts),
 			deleteCommand(opts),
 			eventsCommand(opts),
@@ -92,6 +93,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors ('true', 'false', or 'auto')"},
 		&cli.StringFlag{Name: "engine", Value: "auto", EnvVars: []string{"RUNW_ENGINE"}, Usage: "engine for WebAssembly modules whose annotation 'run.runw.engine' does not name one ('wasmtime', 'wazero', or 'auto' for the fastest one linked in)"},
 		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},
+		&cli.StringFlag{Name: "aot-max-size", EnvVars: []string{"RUNW_AOT_MAX_SIZE"}, Usage: "evict the least recently used native code when there is more of it, e.g. '512M', or 'none' (default is 10 GiB or a tenth of the file system)"},
 	}
 }
 

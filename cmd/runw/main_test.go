@@ -32,13 +32,10 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
+	commands := []string{"", "aot", "aot compile", "aot ls", "aot prune", "aot verify", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
-			args := []string{"runw", name, "--help"}
-			if name == "" {
-				args = []string{"runw", "--help"}
-			}
+			args := append(append([]string{"runw"}, strings.Fields(name)...), "--help")
 			var out, errOut bytes.Buffer
 			if code := run(args, &out, &errOut); code != 0 || errOut.Len() != 0 {
 				t.Fatalf("exit code %d, stderr %q", code, errOut.String())
@@ -68,7 +65,10 @@ func golden(t *testing.T, path string, got []byte) {
 }
 
 func TestErrors(t *testing.T) {
-	empty := t.TempDir()
+	empty, aotDir, shared := t.TempDir(), filepath.Join(t.TempDir(), "aot"), t.TempDir()
+	if err := os.Chmod(shared, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	cases := []struct {
 		name string
 		args []string
@@ -102,6 +102,15 @@ func TestErrors(t *testing.T) {
 		{"events nothing", []string{"events", "--stats", "c1"}, `container "c1": events: container does not exist`},
 		{"events interval", []string{"events", "--interval", "0s", "c1"}, "duration interval must be greater than 0"},
 		{"preserve-fds", []string{"create", "--preserve-fds", "-1", "c1"}, "--preserve-fds must not be negative"},
+		{"aot nothing", []string{"aot", "nonsense"}, `unknown command "nonsense" (see 'runw aot --help')`},
+		{"aot flag", []string{"aot", "ls", "--nonsense"}, "flag provided but not defined: -nonsense (see 'runw aot ls --help')"},
+		{"aot ls format", []string{"--aot-dir", aotDir, "aot", "ls", "--format", "xml"}, "aot ls: invalid format option"},
+		{"aot no module", []string{"aot", "compile"}, `"compile" requires a minimum of 1 argument(s) (see 'runw aot compile --help')`},
+		{"aot no file", []string{"--aot-dir", aotDir, "aot", "compile", filepath.Join(empty, "absent")}, "aot compile: 1 of 1 modules were not compiled"},
+		{"aot max-size", []string{"--aot-max-size", "-5", "aot", "ls"}, `--aot-max-size: invalid size: "-5"`},
+		{"aot prune size", []string{"--aot-dir", aotDir, "aot", "prune", "--max-size", "1x"}, `aot prune: --max-size: invalid size: "1x"`},
+		{"aot prune age", []string{"--aot-dir", aotDir, "aot", "prune", "--max-age", "7w"}, `aot prune: --max-age: invalid duration: "7w"`},
+		{"aot unsafe", []string{"--aot-dir", shared, "aot", "verify"}, "refusing an unsafe artifact store"},
 		{"log format", []string{"--log-format", "xml", "list"}, "invalid log-format: xml"},
 		{"rootless", []string{"--rootless", "maybe", "list"}, `--rootless: invalid value "maybe"`},
 		{"root", []string{"--root", "/", "list"}, "--root argument should not be set to /"},

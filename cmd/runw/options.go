@@ -18,6 +18,8 @@ import (
 type options struct {
 	runtime sandbox.Runtime
 	aotDir  string
+	// aotMaxSize is what Store.MaxSize is to be.
+	aotMaxSize int64
 	// engine is what --engine names, for modules whose annotations name none.
 	engine string
 	// logFile is set when --log names a file: only then does an error go to
@@ -43,6 +45,9 @@ func (o *options) read(c *cli.Context) error {
 		if _, err := aot.Resolve(o.engine); err != nil {
 			return fmt.Errorf("--engine: %w", err)
 		}
+	}
+	if o.aotMaxSize, err = storeSize(c.String("aot-max-size")); err != nil {
+		return fmt.Errorf("--aot-max-size: %w", err)
 	}
 	o.aotDir, err = absolute(c.String("aot-dir"))
 	return err

@@ -89,8 +89,8 @@ func (r reporter) exitCode(err error) int {
 // read.
 func usageError(c *cli.Context, err error, _ bool) error {
 	name := "runw"
-	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
-		name += " " + c.Command.Name
+	if c.Command != nil && c.Command.HelpName != "" {
+		name = c.Command.HelpName
 	}
 	return fmt.Errorf("%w (see '%s --help')", err, name)
 }

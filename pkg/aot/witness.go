@@ -62,11 +62,18 @@ type Recalled struct {
 	Info *Info
 }
 
-// Recall finds the artifact for engine, a name as in EnsureArgs, by the file's
-// identity. It gives nil where that is not known or the artifact is not there
-// or not usable: then the module has to be read, after Recall and not before,
-// and given to Ensure together with the Witness.
-func (w *Witness) Recall(engine string, addressSpace uint64) *Recalled {
+// RecallArgs are those of EnsureArgs with the same names.
+type RecallArgs struct {
+	Engine       string
+	AddressSpace uint64
+	Warm         bool
+}
+
+// Recall finds the artifact by the file's identity. It gives nil where that is
+// not known or the artifact is not there or not usable: then the module has to
+// be read, after Recall and not before, and given to Ensure together with the
+// Witness.
+func (w *Witness) Recall(a RecallArgs) *Recalled {
 	if w == nil {
 		return nil
 	}
@@ -75,18 +82,18 @@ func (w *Witness) Recall(engine string, addressSpace uint64) *Recalled {
 		w.settle()
 		return nil
 	}
-	e, err := pickFor(engine, cmp.Or(addressSpace, math.MaxUint64))
+	e, err := pickFor(a.Engine, cmp.Or(a.AddressSpace, math.MaxUint64))
 	if err != nil {
 		return nil
 	}
-	r, err := w.store.recalled(e, k)
+	r, err := w.store.recalled(e, k, a.Warm)
 	if err != nil {
 		return nil
 	}
 	return r
 }
 
-func (s *Store) recalled(e engine, k keyed) (*Recalled, error) {
+func (s *Store) recalled(e engine, k keyed, warm bool) (*Recalled, error) {
 	fingerprint := e.fingerprint()
 	if fingerprint == "" {
 		return nil, os.ErrNotExist
@@ -108,7 +115,9 @@ func (s *Store) recalled(e engine, k keyed) (*Recalled, error) {
 		return nil, err
 	}
 	name := fmt.Sprintf("%x", k.digest)
-	shelf.used(name)
+	if !warm {
+		shelf.used(name)
+	}
 	if f, err = shielded(f); err != nil {
 		return nil, err
 	}
