@@ -10,6 +10,7 @@ import (
 
 	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/oci"
+	"github.com/runw/runw/pkg/sandbox"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
@@ -112,7 +113,7 @@ func (w *warmer) line(text string) {
 // args finds the module that a bundle would run, with what it would be compiled
 // for, or takes the file for one.
 func (w *warmer) args(path string) (nativeArgs, error) {
-	a := nativeArgs{name: path, engine: w.opts.engine, store: w.store, warm: true}
+	a := nativeArgs{name: path, engine: w.opts.engine, store: w.store, warm: true, worker: sandbox.HostWorker(), timeout: w.opts.aotTimeout}
 	// O_NONBLOCK: a fifo is to be refused and not waited for.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -33,8 +33,22 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	if err != nil {
 		return err
 	}
+	a := sandbox.CreateArgs{
+		ID:           c.Args().First(),
+		Bundle:       b.Dir,
+		Spec:         b.Spec,
+		NoPivot:      c.Bool("no-pivot"),
+		NoNewKeyring: c.Bool("no-new-keyring"),
+	}
+	if w.Kind != oci.Native {
+		if err := opts.runtime.Vacant(a.ID); err != nil {
+			w.Module.Close()
+			return err
+		}
+	}
 	s := guestSource{
 		workload:    w,
+		worker:      opts.runtime.Worker(&a),
 		annotations: b.Spec.Annotations,
 		limits:      containerLimits(b.Spec),
 		preopens: func() ([]oci.Preopen, error) {
@@ -47,14 +61,8 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	}
 	return s.withGuest(c.Context, opts, func(g *sandbox.Guest) error {
 		p.Guest = g
-		return f(sandbox.CreateArgs{
-			ProcessArgs:  p,
-			ID:           c.Args().First(),
-			Bundle:       b.Dir,
-			Spec:         b.Spec,
-			NoPivot:      c.Bool("no-pivot"),
-			NoNewKeyring: c.Bool("no-new-keyring"),
-		})
+		a.ProcessArgs = p
+		return f(a)
 	})
 }
 
@@ -80,6 +88,7 @@ func processArgs(c *cli.Context) (sandbox.ProcessArgs, error) {
 // has to say about it if it is a module.
 type guestSource struct {
 	workload    *oci.Workload
+	worker      *sandbox.Worker
 	annotations map[string]string
 	limits      guestLimits
 	// preopens tells and checks the guest's directories.
@@ -125,6 +134,8 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		engine:       engine,
 		addressSpace: s.limits.addressSpace(),
 		store:        openStore(opts),
+		worker:       s.worker,
+		timeout:      opts.aotTimeout,
 		warn:         func(err error) { logrus.Warnf("native code of %s: %v", w.Path, err) },
 		check: func(info *aot.Info) error {
 			if err := checkModule(info, w.Export); err != nil {

@@ -15,6 +15,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == sandbox.EngineCommand {
 		os.Exit(engine(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == sandbox.CompileCommand {
+		os.Exit(compile(os.Args[2:]))
+	}
 	os.Exit(run(os.Args, os.Stdout, os.Stderr))
 }
 
@@ -94,6 +97,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "engine", Value: "auto", EnvVars: []string{"RUNW_ENGINE"}, Usage: "engine for WebAssembly modules whose annotation 'run.runw.engine' does not name one ('wasmtime', 'wazero', or 'auto' for the fastest one linked in)"},
 		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},
 		&cli.StringFlag{Name: "aot-max-size", EnvVars: []string{"RUNW_AOT_MAX_SIZE"}, Usage: "evict the least recently used native code when there is more of it, e.g. '512M', or 'none' (default is 10 GiB or a tenth of the file system)"},
+		&cli.DurationFlag{Name: "aot-timeout", Value: defaultCompileTimeout, EnvVars: []string{"RUNW_AOT_TIMEOUT"}, Usage: "give up a module that is not compiled after that time"},
 	}
 }
 

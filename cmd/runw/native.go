@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/runw/runw/pkg/aot"
+	"github.com/runw/runw/pkg/sandbox"
 	"github.com/sirupsen/logrus"
 )
 
@@ -16,6 +19,10 @@ type nativeArgs struct {
 	addressSpace uint64
 	store        *aot.Store // nil: each start compiles
 	warm         bool       // for later, no container gets it now
+	// worker compiles, for at most timeout; whoever else compiles the module
+	// already is waited for no longer.
+	worker  *sandbox.Worker
+	timeout time.Duration
 	// check, unless it is nil, can refuse the module before it is compiled.
 	check func(*aot.Info) error
 	// warn is told why the store could not be used.
@@ -52,6 +59,8 @@ func nativeCode(ctx context.Context, a nativeArgs) (*aot.Artifact, error) {
 			return nil, err
 		}
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, a.timeout, fmt.Errorf("not compiled after %v (--aot-timeout)", a.timeout))
+	defer cancel()
 	return aot.Ensure(ctx, aot.EnsureArgs{
 		Wasm:         wasm,
 		Engine:       a.engine,
@@ -59,6 +68,7 @@ func nativeCode(ctx context.Context, a nativeArgs) (*aot.Artifact, error) {
 		Store:        a.store,
 		Witness:      witness,
 		Warm:         a.warm,
+		Compiler:     compiler(a.worker),
 		Warn:         a.warn,
 	})
 }

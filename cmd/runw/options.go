@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/sandbox"
@@ -20,6 +21,8 @@ type options struct {
 	aotDir  string
 	// aotMaxSize is what Store.MaxSize is to be.
 	aotMaxSize int64
+	// aotTimeout is the time there is for native code to be made.
+	aotTimeout time.Duration
 	// engine is what --engine names, for modules whose annotations name none.
 	engine string
 	// logFile is set when --log names a file: only then does an error go to
@@ -48,6 +51,9 @@ func (o *options) read(c *cli.Context) error {
 	}
 	if o.aotMaxSize, err = storeSize(c.String("aot-max-size")); err != nil {
 		return fmt.Errorf("--aot-max-size: %w", err)
+	}
+	if o.aotTimeout = c.Duration("aot-timeout"); o.aotTimeout <= 0 {
+		return fmt.Errorf("--aot-timeout: must be more than 0, is %v", o.aotTimeout)
 	}
 	o.aotDir, err = absolute(c.String("aot-dir"))
 	return err

@@ -4,6 +4,7 @@ import (
 	"os"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
@@ -58,22 +59,9 @@ func (c *creation) create() (retErr error) {
 	if err := c.checkTerminal(); err != nil {
 		return err
 	}
-	// specconv resolves the root filesystem and bind sources against the
-	// working directory and records it as the bundle.
-	if err := os.Chdir(a.Bundle); err != nil {
-		return err
-	}
 	c.notify = newNotifySocket(c.runtime.Root, a.ID)
 	c.notify.addTo(a.Spec)
-	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
-		CgroupName:       a.ID,
-		UseSystemdCgroup: c.runtime.SystemdCgroup,
-		NoPivotRoot:      a.NoPivot,
-		NoNewKeyring:     a.NoNewKeyring,
-		Spec:             a.Spec,
-		RootlessEUID:     os.Geteuid() != 0,
-		RootlessCgroups:  c.runtime.rootlessCgroups(),
-	})
+	config, err := c.runtime.config(a)
 	if err != nil {
 		return err
 	}
@@ -90,6 +78,24 @@ func (c *creation) create() (retErr error) {
 		return err
 	}
 	return c.start()
+}
+
+// config is libcontainer's view of a container. specconv resolves the root
+// filesystem and bind sources against the working directory and records it as
+// the bundle.
+func (r *Runtime) config(a *CreateArgs) (*configs.Config, error) {
+	if err := os.Chdir(a.Bundle); err != nil {
+		return nil, err
+	}
+	return specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+		CgroupName:       a.ID,
+		UseSystemdCgroup: r.SystemdCgroup,
+		NoPivotRoot:      a.NoPivot,
+		NoNewKeyring:     a.NoNewKeyring,
+		Spec:             a.Spec,
+		RootlessEUID:     os.Geteuid() != 0,
+		RootlessCgroups:  r.rootlessCgroups(),
+	})
 }
 
 // abandon removes what a failed create has made so far.

@@ -15,6 +15,16 @@
 //	Target.Exec                  user, caps, seccomp           ──▶  as above
 //	  └ Guest? handoff memfd ──▶
 //
+// What compiles a module is a process of its own (worker_linux.go), in the
+// container's cgroup and without any right:
+//
+//	runw create, runw exec       runw compile
+//	──────────────────────       ───────────────────────────────────
+//	Worker.Run: job, output ───▶ waits for its order
+//	  └ cgroup, order ─────────▶ empty root, user, no caps, seccomp (worker_linux.c, before Go)
+//	                             └ ReadWork, compiles, writes output
+//	waits for its end            ends
+//
 // A Wasm container's init ends in an execve of runw itself, which inside
 // `runw init` is libcontainer's sealed copy of the binary. The engine gets an
 // empty environment and finds what it has to run in the handoff.
