@@ -2,6 +2,8 @@
 
 package aot
 
+import "strings"
+
 // wasmtimeReasons are the traps by wasmtime's code (wasmtime/trap.h), in the
 // words that wazero has for the same ones.
 var wasmtimeReasons = [...]string{
@@ -20,7 +22,6 @@ var wasmtimeReasons = [...]string{
 	14: "out of bounds array access",
 	15: "allocation too large",
 	16: "cast failure",
-	49: "uncaught exception",
 }
 
 // wasmtimeReason gives "" for a trap whose text says more than its code.
@@ -29,4 +30,20 @@ func wasmtimeReason(code uint8) string {
 		return wasmtimeReasons[code]
 	}
 	return ""
+}
+
+// rootCause is the innermost of the errors in a text of wasmtime's, which are
+// a numbered list below the backtrace.
+func rootCause(text string) string {
+	first, causes, listed := strings.Cut(text, "\nCaused by:\n")
+	if !listed {
+		first, _, _ = strings.Cut(first, "\n")
+		return first
+	}
+	lines := strings.Split(strings.TrimSpace(causes), "\n")
+	last := strings.TrimSpace(lines[len(lines)-1])
+	if _, cause, numbered := strings.Cut(last, ": "); numbered && len(lines) > 1 {
+		return cause
+	}
+	return last
 }

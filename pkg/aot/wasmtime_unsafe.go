@@ -180,15 +180,19 @@ func (s *wasmtimeStore) ended(failed *C.wasmtime_error_t, trap *C.wasm_trap_t) e
 	switch {
 	case cause != nil:
 		t.Reason = cause.Error()
+	case bool(C.wasmtime_context_has_exception(s.context)): // it has no trap code
+		t.Reason = "uncaught exception"
+	case failed != nil && len(t.Backtrace) == 0:
+		return errors.New(errorText(failed)) // no guest has run
 	case failed != nil:
-		return errors.New(errorText(failed))
+		t.Reason = rootCause(errorText(failed))
 	case bool(C.wasmtime_trap_code(trap, &code)):
 		t.Reason = wasmtimeReason(uint8(code))
 	}
 	if t.Reason == "" {
 		var text C.wasm_byte_vec_t
 		C.wasm_trap_message(trap, &text)
-		t.Reason, _, _ = strings.Cut(takeText(&text), "\n")
+		t.Reason = rootCause(takeText(&text))
 	}
 	return t
 }
