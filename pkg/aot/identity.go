@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle is how long ago a file must have changed for its change time to tell
-// the next change: far more than the clock's tick (10 ms) that stamps files.
-const settle = 2 * time.Second
+// settleTime is how long ago a file must have changed for its change time to
+// tell the next change: far more than the clock's tick (10 ms) that stamps files.
+const settleTime = 2 * time.Second
 
 var errNoIdentity = errors.New("file has no identity to rely on")
 
@@ -43,9 +43,9 @@ func (i *identity) key(kind keyKind) [32]byte {
 	return sha256.Sum256(append(b, i.handle.Bytes()...))
 }
 
-// settled tells that the file has not changed for long enough before t.
-func (i *identity) settled(t time.Time) bool {
-	return time.Unix(i.stat.Ctime.Sec, int64(i.stat.Ctime.Nsec)).Before(t.Add(-settle))
+// settled tells that the file has not changed for d before t.
+func (i *identity) settled(t time.Time, d time.Duration) bool {
+	return time.Unix(i.stat.Ctime.Sec, int64(i.stat.Ctime.Nsec)).Before(t.Add(-d))
 }
 
 // identify gives the identity of an open file, which may be opened O_PATH.

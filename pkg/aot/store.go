@@ -23,6 +23,7 @@ type Store struct {
 	MaxSize int64
 
 	dir      *os.File
+	settle   time.Duration
 	homeOnce sync.Once
 	homeIs   *home
 	homeErr  error
@@ -42,7 +43,7 @@ func OpenStore(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("artifact store %q: %w", dir, err)
 	}
-	return &Store{dir: d}, nil
+	return &Store{dir: d, settle: settleTime}, nil
 }
 
 // Close closes the store; artifacts stay usable.
@@ -156,7 +157,7 @@ func (s *shelf) check(f *os.File, digest [32]byte, look func(*artifact) error) e
 		if err := a.verify(); err != nil {
 			return err
 		}
-		if id != nil && id.settled(now) {
+		if id != nil && id.settled(now, s.store.settle) {
 			s.store.remember(id.key(keyVerified), keyed{digest, a.length})
 		}
 	}

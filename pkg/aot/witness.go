@@ -142,7 +142,7 @@ func (w *Witness) settle() {
 		return
 	}
 	id, err := w.store.identify(int(f.Fd()))
-	w.settled = err == nil && id.settled(now) && id.key(keyModule) == w.id.key(keyModule)
+	w.settled = err == nil && id.settled(now, w.store.settle) && id.key(keyModule) == w.id.key(keyModule)
 }
 
 // readable opens the file anew: with an open file of its own, and for reading
