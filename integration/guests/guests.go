@@ -1,6 +1,6 @@
 // Package guests builds the Wasm programs that the tests, the benchmark and the demo run.
 //
-//	guests/c/probe.c        clang --target=wasm32-wasi
+//	guests/c/probe.c        clang --target=wasm32-wasi, and the flags of a first line "// build: ..."
 //	guests/go/NAME/         GOOS=wasip1 GOARCH=wasm go build
 //	guests/rust/probe.rs    rustc --target wasm32-wasi
 //	guests/wat/NAME.wat     wat2wasm
@@ -52,7 +52,11 @@ func Build(name string) (string, error) {
 	switch lang {
 	case "c":
 		source += ".c"
-		cmd = exec.Command("clang", "--target=wasm32-wasi", "-O2", "-Wall", "-Werror", source)
+		flags, err := buildFlags(source)
+		if err != nil {
+			return "", fmt.Errorf("guest %s: %w", name, err)
+		}
+		cmd = exec.Command("clang", append(append([]string{"--target=wasm32-wasi", "-O2", "-Wall", "-Werror"}, flags...), source)...)
 	case "go":
 		cmd = exec.Command("go", "build", "-trimpath", "-ldflags=-s -w")
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
@@ -65,23 +69,59 @@ func Build(name string) (string, error) {
 	default:
 		return "", fmt.Errorf("guest %q: no such language", name)
 	}
+	return kept(cmd, root, source, lang+"-"+base, ".wasm")
+}
+
+// BuildNative compiles the C guest NAME as a program of this machine, to compare the module
+// with.
+func BuildNative(name string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(root, "integration", "guests", "c", name+".c")
+	cmd := exec.Command("clang", "-O2", "-Wall", "-Werror", "-D_GNU_SOURCE", "-static", source)
+	return kept(cmd, root, source, "native-"+name, "")
+}
+
+// kept compiles unless that was done before.
+func kept(cmd *exec.Cmd, root, source, name, suffix string) (string, error) {
 	digest, err := fingerprint(cmd, source)
 	if err != nil {
 		return "", fmt.Errorf("guest %s: %w", name, err)
 	}
 	dir := filepath.Join(root, "build", "guests")
-	out := filepath.Join(dir, fmt.Sprintf("%s-%s-%.12x.wasm", lang, base, digest))
+	out := filepath.Join(dir, fmt.Sprintf("%s-%.12x%s", name, digest, suffix))
 	if _, err := os.Stat(out); err == nil {
 		return out, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	return out, compile(cmd, source, out)
+	mode := os.FileMode(0o755)
+	if suffix == ".wasm" {
+		// Compilers set +x; a module needs none, and the tests shall prove it.
+		mode = 0o644
+	}
+	return out, compile(cmd, source, out, mode)
+}
+
+// buildFlags reads what a C source asks for in its first line.
+func buildFlags(source string) ([]string, error) {
+	content, err := os.ReadFile(source)
+	if err != nil {
+		return nil, err
+	}
+	line, _, _ := strings.Cut(string(content), "\n")
+	flags, _ := strings.CutPrefix(line, "// build: ")
+	if flags == line {
+		return nil, nil
+	}
+	return strings.Fields(flags), nil
 }
 
 // compile publishes by rename: packages under test may build the same guest at once.
-func compile(cmd *exec.Cmd, source, out string) error {
+func compile(cmd *exec.Cmd, source, out string, mode os.FileMode) error {
 	tmp, err := os.MkdirTemp(filepath.Dir(out), "new-")
 	if err != nil {
 		return err
@@ -96,8 +136,7 @@ func compile(cmd *exec.Cmd, source, out string) error {
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, msg)
 	}
-	// Compilers set +x; a module needs none, and the tests shall prove it.
-	if err := os.Chmod(fresh, 0o644); err != nil {
+	if err := os.Chmod(fresh, mode); err != nil {
 		return err
 	}
 	return os.Rename(fresh, out)
@@ -110,6 +149,17 @@ func fingerprint(cmd *exec.Cmd, source string) ([]byte, error) {
 		return nil, err
 	}
 	fmt.Fprintln(sum, cmd.Args[:len(cmd.Args)-1], compiler.Size(), compiler.ModTime(), runtime.Version())
+	headers, err := filepath.Glob(filepath.Join(filepath.Dir(source), "*.h"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range headers {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		sum.Write(content)
+	}
 	err = filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
