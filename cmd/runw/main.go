@@ -61,6 +61,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 		Action:                    noCommand,
 		Commands: []*cli.Command{
 			aotCommand(opts),
+			checkpointCommand(opts),
 			createCommand(opts),
 			deleteCommand(opts),
 			eventsCommand(opts),
@@ -70,6 +71,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 			listCommand(opts),
 			pauseCommand(opts),
 			psCommand(opts),
+			restoreCommand(opts),
 			resumeCommand(opts),
 			runCommand(opts),
 			specCommand(),
@@ -93,6 +95,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "log-format", Usage: "set the log format ('text' (default), or 'json')"},
 		&cli.StringFlag{Name: "root", Value: root, Usage: "root directory for storage of container state (this should be located in tmpfs)"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: `enable systemd cgroup support, expects cgroupsPath to be of form "slice:prefix:name" for e.g. "system.slice:runw:434234"`},
+		&cli.StringFlag{Name: "criu", Hidden: true, Usage: "path of the program criu (default is to look in $PATH)"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors ('true', 'false', or 'auto')"},
 		&cli.StringFlag{Name: "engine", Value: "auto", EnvVars: []string{"RUNW_ENGINE"}, Usage: "engine for WebAssembly modules whose annotation 'run.runw.engine' does not name one ('wasmtime', 'wazero', or 'auto' for the fastest one linked in)"},
 		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},

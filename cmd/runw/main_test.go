@@ -32,7 +32,7 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "aot", "aot compile", "aot ls", "aot prune", "aot verify", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "resume", "run", "spec", "start", "state", "update"}
+	commands := []string{"", "aot", "aot compile", "aot ls", "aot prune", "aot verify", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
 			args := append(append([]string{"runw"}, strings.Fields(name)...), "--help")
@@ -101,6 +101,14 @@ func TestErrors(t *testing.T) {
 		{"events no id", []string{"events"}, `"events" requires exactly 1 argument(s)`},
 		{"events nothing", []string{"events", "--stats", "c1"}, `container "c1": events: container does not exist`},
 		{"events interval", []string{"events", "--interval", "0s", "c1"}, "duration interval must be greater than 0"},
+		{"checkpoint no id", []string{"checkpoint"}, `"checkpoint" requires exactly 1 argument(s)`},
+		{"checkpoint nothing", []string{"checkpoint", "c1"}, `container "c1": checkpoint: container does not exist`},
+		{"checkpoint namespace", []string{"checkpoint", "--empty-ns", "uts", "c1"}, `namespace "uts" is not supported`},
+		{"checkpoint page server", []string{"checkpoint", "--page-server", "1.2.3.4", "c1"}, "use --page-server ADDRESS:PORT"},
+		{"checkpoint page port", []string{"checkpoint", "--page-server", "h:x", "c1"}, `--page-server: invalid port number "x"`},
+		{"checkpoint criu", []string{"--criu", "/bin/true", "checkpoint", "c1"}, "the program must be called criu"},
+		{"restore no id", []string{"restore"}, `"restore" requires exactly 1 argument(s)`},
+		{"restore no bundle", []string{"restore", "--bundle", empty, "c1"}, `container "c1": restore: JSON specification file config.json not found`},
 		{"preserve-fds", []string{"create", "--preserve-fds", "-1", "c1"}, "--preserve-fds must not be negative"},
 		{"aot nothing", []string{"aot", "nonsense"}, `unknown command "nonsense" (see 'runw aot --help')`},
 		{"aot flag", []string{"aot", "ls", "--nonsense"}, "flag provided but not defined: -nonsense (see 'runw aot ls --help')"},

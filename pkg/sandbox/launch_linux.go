@@ -35,8 +35,10 @@ type launch struct {
 	// subCgroups are those of exec --cgroup, by controller.
 	subCgroups map[string]string
 	container  *libcontainer.Container
-	process    *libcontainer.Process // nil until it was tried to start it
-	stdio      *stdio
+	// bring makes the process run, nil for container.Start.
+	bring   func(*libcontainer.Process) error
+	process *libcontainer.Process // nil until it was tried to start it
+	stdio   *stdio
 }
 
 // checkTerminal refuses the combinations in which nobody would hold the
@@ -92,7 +94,11 @@ func (l *launch) start() (retErr error) {
 		p.PidfdSocket = socket
 	}
 	l.process = p
-	if err := l.container.Start(p); err != nil {
+	bring := l.bring
+	if bring == nil {
+		bring = l.container.Start
+	}
+	if err := bring(p); err != nil {
 		return err
 	}
 	if err := l.stdio.started(); err != nil {

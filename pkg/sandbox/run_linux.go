@@ -22,11 +22,17 @@ type RunArgs struct {
 // Run creates a container, starts it, and unless detached waits for its end and
 // removes it. status is the program's: its exit code, or 128 and the number of
 // the signal that killed it.
-func (r *Runtime) Run(a RunArgs) (status int, retErr error) {
+func (r *Runtime) Run(a RunArgs) (status int, err error) {
 	c := r.newCreation(&a.CreateArgs, a.Detach)
+	return c.attend(a.NoSubreaper, a.Keep, c.run)
+}
+
+// attend creates the container, calls begin and, unless the container is
+// detached, waits for its end. With keep its state stays then.
+func (c *creation) attend(noSubreaper, keep bool, begin func() error) (status int, err error) {
 	var signals chan os.Signal
-	if !a.Detach {
-		if !a.NoSubreaper {
+	if !c.detach {
+		if !noSubreaper {
 			if err := system.SetSubreaper(1); err != nil {
 				logrus.Warn(err)
 			}
@@ -38,18 +44,18 @@ func (r *Runtime) Run(a RunArgs) (status int, retErr error) {
 		return -1, err
 	}
 	defer c.stdio.release()
-	if err := c.run(); err != nil {
+	if err := begin(); err != nil {
 		c.abandon()
 		return -1, err
 	}
-	if a.Detach {
+	if c.detach {
 		return 0, nil
 	}
 	status = c.wait(signals)
 	c.stdio.drain()
-	if !a.Keep {
+	if !keep {
 		if err := c.container.Destroy(); err != nil {
-			logrus.Warnf("container %q: %v", a.ID, err)
+			logrus.Warnf("container %q: %v", c.id, err)
 		}
 	}
 	return status, nil
