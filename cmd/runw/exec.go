@@ -119,6 +119,7 @@ func withExecGuest(c *cli.Context, opts *options, target *sandbox.Target, proces
 	}
 	s := guestSource{
 		workload:    w,
+		inside:      true,
 		worker:      target.Worker(),
 		annotations: target.Annotations,
 		limits:      guestLimits{memory: target.MemoryLimit, process: in.Spec.Process},

@@ -87,6 +87,7 @@ func processArgs(c *cli.Context) (sandbox.ProcessArgs, error) {
 // guestSource is a program on its way into a container, and what the container
 // has to say about it if it is a module.
 type guestSource struct {
+	inside      bool // found among the mounts of a running container
 	workload    *oci.Workload
 	worker      *sandbox.Worker
 	annotations map[string]string
@@ -130,6 +131,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	var preopens []oci.Preopen
 	artifact, err := nativeCode(ctx, nativeArgs{
 		module:       w.Module,
+		foreign:      s.inside,
 		name:         w.Path,
 		engine:       engine,
 		addressSpace: s.limits.addressSpace(),

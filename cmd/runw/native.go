@@ -14,6 +14,7 @@ import (
 // nativeArgs says for which module, and for what, native code is wanted.
 type nativeArgs struct {
 	module       *os.File
+	foreign      bool   // the container may have mounted what the module lies on
 	name         string // for messages
 	engine       string
 	addressSpace uint64
@@ -32,7 +33,7 @@ type nativeArgs struct {
 // nativeCode finds the native code of a module, without reading the module
 // where the store knows the file, or has it made.
 func nativeCode(ctx context.Context, a nativeArgs) (*aot.Artifact, error) {
-	witness := a.store.Witness(a.module)
+	witness := a.store.Witness(a.module, a.foreign)
 	defer witness.Close()
 	r := witness.Recall(aot.RecallArgs{Engine: a.engine, AddressSpace: a.addressSpace, Warm: a.warm})
 	if r != nil {

@@ -122,6 +122,8 @@ func keepsTimes(magic int64) bool {
 	return false
 }
 
+const fileidIno32Gen = 1 // FILEID_INO32_GEN of Linux's exportfs.h
+
 const atHandleFID = 0x200 // AT_HANDLE_FID, Linux 6.6: a handle to compare, where the file system exports none
 
 // beneath opens (O_PATH) the file of the store's file system that lies below a
@@ -172,5 +174,11 @@ func overlayHandle(b []byte) (unix.FileHandle, error) {
 	if end <= pad+head || end > len(b) {
 		return unix.FileHandle{}, fmt.Errorf("%w: overlay handle of bad length", errNoIdentity)
 	}
-	return unix.NewFileHandle(int32(b[pad+4]), b[pad+head:end]), nil
+	h := unix.NewFileHandle(int32(b[pad+4]), b[pad+head:end])
+	// Inode number and generation. File systems that come as images, such as
+	// erofs and squashfs, have none: a layer of theirs could name any inode.
+	if f := h.Bytes(); h.Type() == fileidIno32Gen && (len(f) < 8 || binary.LittleEndian.Uint32(f[4:]) == 0) {
+		return h, fmt.Errorf("%w: overlay handle without a generation", errNoIdentity)
+	}
+	return h, nil
 }

@@ -59,7 +59,7 @@ func start(t testing.TB, s *Store, path string) (digest string, known bool, info
 		t.Fatal(err)
 	}
 	defer f.Close()
-	w := s.Witness(f)
+	w := s.Witness(f, false)
 	defer w.Close()
 	engine := testEngines()[0]
 	if r := w.Recall(RecallArgs{Engine: engine}); r != nil {
@@ -245,7 +245,7 @@ func TestRecallChangedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	w := s.Witness(f)
+	w := s.Witness(f, false)
 	defer w.Close()
 	if w.Recall(RecallArgs{}) != nil || !w.settled {
 		t.Fatal("the file is not one that would be noted")
@@ -282,7 +282,7 @@ func TestNoWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer memory.Close()
-	for name, w := range map[string]*Witness{"no store": none.Witness(f), "proc": s.Witness(proc), "tmpfs": s.Witness(memory)} {
+	for name, w := range map[string]*Witness{"no store": none.Witness(f, false), "proc": s.Witness(proc, false), "tmpfs": s.Witness(memory, false)} {
 		if w != nil {
 			t.Errorf("%s: a witness", name)
 		}
@@ -346,6 +346,8 @@ func TestRecallOnOverlay(t *testing.T) {
 			t.Fatal(err)
 		} else if _, err := s.beneath(int(f.Fd())); err != nil {
 			t.Skipf("no AT_HANDLE_FID (Linux 6.6): %v", err)
+		} else if s.Witness(f, true) != nil {
+			t.Error("a witness for an overlay that a container may have made")
 		}
 		before, _, _ := start(t, s, m)
 		for _, path := range []string{m, filepath.Join(dir, "lower/m.wasm")} {
