@@ -3,6 +3,7 @@
 //
 //	parent (runw create)                     engine process (in the container)
 //	────────────────────                     ─────────────────────────────────
+//	Witness, Recall ─ known by its file?
 //	Inspect ─ what does it import?
 //	Ensure ─┬─ store: <dir>/<engine fingerprint>/<sha256>
 //	        ├─ not there: lock, compile, publish
@@ -30,7 +31,9 @@
 //
 // What a section of a module means: inspect.go and preflight.go. The artifact
 // file: artifact.go. Who may write to the store, and locking: dir.go and
-// store.go. How an engine is configured, loaded or called: wasmtime*.go (the C
+// store.go. What is kept, for how long, and in what state: list.go, prune.go,
+// verify.go, usage.go. By what a module is known without reading it: identity.go,
+// witness.go, keys.go. How an engine is configured, loaded or called: wasmtime*.go (the C
 // side: wasmtime.c; what is built: wasmtime/ and .ci/wasmtime), wazero*.go.
 // Another engine: files of its own and a line in linked*.go. What a guest can
 // import: not here, see pkg/hostfuncs.
