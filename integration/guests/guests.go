@@ -20,18 +20,19 @@ import (
 	"strings"
 )
 
-// Root returns the module's root directory, at or above the working directory.
+// Root returns the repository's root directory, at or above the working directory. It is
+// told by the Makefile, for integration/clients has a go.mod as well.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for ; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if _, err := os.Stat(filepath.Join(dir, "Makefile")); err == nil {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("no go.mod at or above the working directory")
+			return "", errors.New("no Makefile at or above the working directory")
 		}
 	}
 }
