@@ -11,7 +11,7 @@
 
 extern int32_t runwHostCall(uintptr_t guest, uint32_t index, uint64_t *stack, uint32_t slots, uint8_t *memory, size_t size);
 
-wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth) {
+wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth, bool parallel) {
   wasm_config_t *c = wasm_config_new();
   wasmtime_config_wasm_simd_set(c, true);
   wasmtime_config_wasm_relaxed_simd_set(c, true);
@@ -27,6 +27,7 @@ wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth) {
   wasmtime_config_wasm_memory64_set(c, true);
   wasmtime_config_wasm_multi_memory_set(c, true);
   wasmtime_config_wasm_wide_arithmetic_set(c, true);
+  wasmtime_config_parallel_compilation_set(c, parallel);
   wasmtime_config_cranelift_opt_level_set(c, WASMTIME_OPT_LEVEL_SPEED);
   // Only for C++ exceptions and debuggers that walk through guest frames; it
   // is registered at each start.

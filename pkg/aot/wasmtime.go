@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/cpu"
@@ -57,18 +59,23 @@ func (e *wasmtimeEngine) within(bytes uint64) engine {
 	return &wasmtimeEngine{narrow: bytes < wasmtimeWide}
 }
 
-// binary makes the engine proper. A memory that grows needs its old and its
-// new reservation at once, so a piece is a quarter of what can be had.
-func (e *wasmtimeEngine) binary() *wasmtimeBinary {
-	if !e.narrow {
-		return newWasmtime(wasmtimeStack(), 0)
+// binary makes the engine proper. It compiles on so many threads: their number
+// is bounded by the container, and a pool that cannot start its threads aborts.
+// A memory that grows needs its old and its new reservation at once, so a piece
+// is a quarter of what can be had.
+func (e *wasmtimeEngine) binary(threads int) *wasmtimeBinary {
+	if threads > 1 {
+		os.Setenv("RAYON_NUM_THREADS", strconv.Itoa(threads))
 	}
-	growth := uint64(wasmPage)
-	if b, err := reserveMemory(wasmtimeWide / 2); err == nil {
-		growth = max(growth, uint64(len(b)/4)&^(wasmPage-1))
-		unix.Munmap(b)
+	growth := uint64(0)
+	if e.narrow {
+		growth = wasmPage
+		if b, err := reserveMemory(wasmtimeWide / 2); err == nil {
+			growth = max(growth, uint64(len(b)/4)&^(wasmPage-1))
+			unix.Munmap(b)
+		}
 	}
-	return newWasmtime(wasmtimeStack(), growth)
+	return newWasmtime(wasmtimeStack(), growth, threads > 1)
 }
 
 func (e *wasmtimeEngine) fingerprint() string {
@@ -112,7 +119,7 @@ func wasmtimeStack() uint64 {
 }
 
 func (e *wasmtimeEngine) compile(_ context.Context, secs []section, info *Info) (*artifact, error) {
-	b := e.binary()
+	b := e.binary(runtime.GOMAXPROCS(0))
 	defer b.close()
 	wasm := withMemoryExport(secs, info)
 	if !executableMemory() {
@@ -171,7 +178,7 @@ func (e *wasmtimeEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := e.binary()
+	b := e.binary(1)
 	if err := b.compile(withMemoryExport(secs, info)); err != nil {
 		b.close()
 		return nil, wasmtimeCompileError(err)
@@ -206,7 +213,7 @@ func (e *wasmtimeEngine) openELF(a OpenArgs) (Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: outline: %w", ErrDamaged, err)
 	}
-	b := e.binary()
+	b := e.binary(1)
 	if err = b.deserializeFile(a.Artifact); err != nil {
 		err = b.deserialize(elf.data)
 	}

@@ -25,8 +25,9 @@ typedef struct {
 #define RUNW_MEMORY_EXPORT "runw.memory"
 
 // Makes an engine whose guests have stack bytes of stack. growth is 0, or what
-// a memory that grows reserves at a time, where address space is scarce.
-wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth);
+// a memory that grows reserves at a time, where address space is scarce. With
+// parallel, compiling takes as many threads as RAYON_NUM_THREADS says.
+wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth, bool parallel);
 
 // Maps an artifact's file from its start; fd stays open.
 wasmtime_error_t *runw_deserialize_fd(wasm_engine_t *engine, int fd, wasmtime_module_t **module);

@@ -34,8 +34,8 @@ type wasmtimeBinary struct {
 
 // newWasmtime makes an engine; the numbers are bytes, growth is 0 where address
 // space is plenty.
-func newWasmtime(stack, growth uint64) *wasmtimeBinary {
-	return &wasmtimeBinary{engine: C.runw_engine_new(C.size_t(stack), C.uint64_t(growth))}
+func newWasmtime(stack, growth uint64, parallel bool) *wasmtimeBinary {
+	return &wasmtimeBinary{engine: C.runw_engine_new(C.size_t(stack), C.uint64_t(growth), C.bool(parallel))}
 }
 
 func (b *wasmtimeBinary) close() {
