@@ -122,7 +122,7 @@ func keepsTimes(magic int64) bool {
 	return false
 }
 
-const fileidIno32Gen = 1 // FILEID_INO32_GEN of Linux's exportfs.h
+const fileidIno32Gen = 1 // the kernel's FILEID_INO32_GEN
 
 const atHandleFID = 0x200 // AT_HANDLE_FID, Linux 6.6: a handle to compare, where the file system exports none
 
