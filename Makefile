@@ -71,7 +71,7 @@ install: build ## install runw below $(DESTDIR)$(PREFIX)/sbin
 
 .PHONY: deps
 deps: ## install every Debian package that building and testing needs
-	@.ci/deps build arm64 test
+	@.ci/deps build arm64 test clients
 
 .PHONY: clean
 clean: ## remove what the build and the tests made
@@ -80,7 +80,7 @@ clean: ## remove what the build and the tests made
 ##@ test
 
 .PHONY: test
-test: unit integration integration-native ## run every test (installs what is missing)
+test: unit integration integration-native clients ## run every test (installs what is missing)
 
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
@@ -98,6 +98,12 @@ integration-native: ## run the native rows on Debian's runc and crun: they test 
 	@.ci/deps test
 	RUNTIME=runc $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./integration
 	RUNTIME=crun $(GO) test -count=1 -timeout 10m $(TESTFLAGS) ./integration
+
+# A module of its own: the Kubernetes API's Go modules are none of runw's.
+.PHONY: clients
+clients: build ## run podman, containerd's CRI, dockerd and buildah with bin/runw
+	@.ci/deps test clients
+	$(GO) -C integration/clients test -count=1 -timeout 20m $(TESTFLAGS)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
@@ -139,7 +145,9 @@ lint: $(GOLANGCI) ## gofmt, go vet, golangci-lint and go.mod
 	@out="$$(gofmt -s -l cmd pkg integration)"; test -z "$$out" || { echo "gofmt -s: $$out"; exit 1; }
 	$(GO) vet -tags "$(TAGS)" ./...
 	$(GO) mod tidy -diff
+	cd integration/clients && $(GO) vet ./... && $(GO) mod tidy -diff
 	$(GOLANGCI) run --allow-parallel-runners --build-tags "$(TAGS)" ./...
+	cd integration/clients && $(GOLANGCI) run --allow-parallel-runners ./...
 
 # Built from the module proxy's source, so that the version is this one on every machine.
 $(GOLANGCI):
@@ -157,3 +165,4 @@ audit: ## look for known vulnerabilities in the Go modules and the crates (needs
 .PHONY: tidy
 tidy: ## bring go.mod and go.sum up to date
 	$(GO) mod tidy
+	$(GO) -C integration/clients mod tidy

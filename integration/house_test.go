@@ -279,6 +279,9 @@ func TestNoRegistryHosts(t *testing.T) {
 	hosts := regexp.MustCompile(`(?i)\b((docker|ghcr|quay|gcr|crates|pypi|k8s\.gcr|registry\.k8s)\.(io|org)|(proxy|sum)\.golang\.org|[a-z]+\.debian\.org|registry\.npmjs\.org|repo1?\.maven[a-z.]*)\b`)
 	// Cargo writes the name of its default registry into each Cargo.lock.
 	files(t, func(name string) bool { return name != "Cargo.lock" }, func(path, text string) {
+		if path == ".ci/deps" {
+			text = strings.ReplaceAll(text, " docker."+"io ", " ") // Debian's package of dockerd
+		}
 		if found := hosts.FindString(text); found != "" {
 			t.Errorf("%s names %s", path, found)
 		}
