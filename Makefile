@@ -105,6 +105,12 @@ clients: build ## run podman, containerd's CRI, dockerd and buildah with bin/run
 	@.ci/deps test clients
 	$(GO) -C integration/clients test -count=1 -timeout 20m $(TESTFLAGS)
 
+CYCLES    ?= 2000
+.PHONY: cycles
+cycles: build ## create, start, kill and delete CYCLES (2000) containers, 20 at a time, and kill runw itself at 30 moments
+	@.ci/deps test
+	$(GO) test -count=1 -timeout 60m -v -run '^(TestCycles|TestKilledRuntime)$$' $(TESTFLAGS) ./integration -cycles $(CYCLES) -kills 30
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)
 	@.ci/deps build

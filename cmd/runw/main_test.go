@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -141,6 +142,29 @@ func TestErrors(t *testing.T) {
 				t.Errorf("%d error lines in the log: %s", n, logged)
 			}
 		})
+	}
+}
+
+// A FIFO as the log is opened without waiting for its reader, and written to if it has one.
+func TestLogFIFO(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := runCLI(t, "--log", fifo, "list"); code != 1 || !strings.Contains(stderr, "that nobody reads") {
+		t.Errorf("exit code %d, stderr %q", code, stderr)
+	}
+	reader, err := os.OpenFile(fifo, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if code, _, _ := runCLI(t, "--log", fifo, "state", "c1"); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	var buf [512]byte
+	if n, err := reader.Read(buf[:]); err != nil || !strings.Contains(string(buf[:n]), "level=error") {
+		t.Errorf("the reader got %q, %v", buf[:n], err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/runw/runw/pkg/sandbox"
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 )
 
 // options are the global flags, read before any command runs.
@@ -76,8 +77,12 @@ func (o *options) readLog(c *cli.Context) error {
 		return nil
 	}
 	// Appended with O_SYNC: several processes write here, and containerd reads
-	// the last line as soon as the process has ended.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_SYNC, 0o644)
+	// the last line as soon as the process has ended. O_NONBLOCK, because the
+	// open of a FIFO would wait for its reader.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND|os.O_SYNC|unix.O_NONBLOCK, 0o644)
+	if errors.Is(err, unix.ENXIO) {
+		return fmt.Errorf("--log: %s is a FIFO or a device that nobody reads", path)
+	}
 	if err != nil {
 		return fmt.Errorf("--log: %w", err)
 	}

@@ -77,7 +77,14 @@ func (c *creation) create() (retErr error) {
 	if err := c.notify.makeDir(); err != nil {
 		return err
 	}
-	return c.start()
+	if err := c.rememberCreation(); err != nil {
+		return err
+	}
+	if err := c.start(); err != nil {
+		return err
+	}
+	c.runtime.forget(c.id) // state.json says it from here on
+	return nil
 }
 
 // config is libcontainer's view of a container. specconv resolves the root
@@ -101,7 +108,7 @@ func (r *Runtime) config(a *CreateArgs) (*configs.Config, error) {
 // abandon removes what a failed create has made so far.
 func (c *creation) abandon() {
 	c.kill()
-	if err := c.container.Destroy(); err != nil {
+	if err := c.runtime.destroy(c.container); err != nil {
 		logrus.Warnf("container %q: %v", c.id, err)
 	}
 }

@@ -3,8 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -83,7 +81,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 	// A stopped container too: without a pid namespace of its own, processes
 	// may be left in its cgroup.
 	if force {
-		return killAndDestroy(c)
+		return r.killAndDestroy(c)
 	}
 	status, err := c.Status()
 	if err != nil {
@@ -91,39 +89,20 @@ func (r *Runtime) Delete(id string, force bool) error {
 	}
 	switch status {
 	case libcontainer.Stopped:
-		return c.Destroy()
+		return r.destroy(c)
 	case libcontainer.Created:
-		return killAndDestroy(c)
+		return r.killAndDestroy(c)
 	}
 	return stateError(fmt.Sprintf("cannot delete container %s that is not stopped: %s", id, status))
 }
 
-// deleteRemains removes the directory of a container whose create was killed
-// before it wrote state.json. The id was found valid by load, so it names a
-// directory right below the root.
-func (r *Runtime) deleteRemains(id string, force bool) error {
-	if err := os.RemoveAll(filepath.Join(r.Root, id)); err != nil {
-		return err
-	}
-	if force {
-		return nil
-	}
-	return ErrNotExist
-}
-
-// killAndDestroy waits for at most 10 s, as runc does: a process in an
-// uninterruptible sleep outlives SIGKILL.
-func killAndDestroy(c *libcontainer.Container) error {
+func (r *Runtime) killAndDestroy(c *libcontainer.Container) error {
 	_ = c.Signal(unix.SIGKILL) // it may have ended already
-	// A killed process is gone within a millisecond or so; the waits grow so
-	// that the usual delete does not pay for the unusual one.
-	wait := time.Millisecond
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for wait := range patience() {
 		if err := c.Signal(unix.Signal(0)); err != nil {
-			return c.Destroy()
+			return r.destroy(c)
 		}
 		time.Sleep(wait)
-		wait = min(2*wait, 100*time.Millisecond)
 	}
 	return stateError("container init still running")
 }

@@ -40,6 +40,31 @@ func TestMissingContainer(t *testing.T) {
 	}
 }
 
+// A note of a cgroup is good for one delete, whatever a kill has made of it.
+func TestDeleteRemainsNote(t *testing.T) {
+	for name, row := range map[string]struct {
+		note string
+		want string
+	}{
+		"cut off":    {`{"cgroup":{"na`, ""},
+		"empty":      {"", ""},
+		"no paths":   {`{"cgroup":{},"paths":{}}`, "names no cgroup"},
+		"gone since": {`{"cgroup":{"path":"/x"},"paths":{"devices":"/nonexistent/a"}}`, ""},
+	} {
+		r := Runtime{Root: t.TempDir()}
+		if err := os.WriteFile(r.remainsPath("half"), []byte(row.note), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err := r.Delete("half", true)
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: error is %v, want %q", name, err, row.want)
+		}
+		if _, err := os.Stat(r.remainsPath("half")); (row.want == "") != errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the note: %v", name, err)
+		}
+	}
+}
+
 // TestDeleteRemains: a create that was killed leaves a directory without
 // state.json.
 func TestDeleteRemains(t *testing.T) {
