@@ -91,7 +91,7 @@ func (h *Host) acceptOn(e *entry, flags fdflags) (int, Errno) {
 				return -1, errno
 			}
 		}
-		fd, errno := accept(e.fd, kernel, e.flags&fdflagNonblock == 0)
+		fd, errno := accept(e.fd, kernel, e.mayBlock())
 		if retry, errno := h.again(e, unix.POLLIN, errno); !retry {
 			return fd, errno
 		}

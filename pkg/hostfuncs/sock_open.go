@@ -124,7 +124,7 @@ func (h *Host) sockConnect(mem abi.Memory, p []uint64) Errno {
 // a second call would only say ALREADY.
 func (h *Host) connectTo(e *entry, a *sockaddr) Errno {
 	block := e.flags&fdflagNonblock == 0
-	errno := a.connect(e.fd, block)
+	errno := a.connect(e.fd, e.mayBlock())
 	if errno != errnoIntr && (errno != errnoInprogress || !block) {
 		return errno
 	}

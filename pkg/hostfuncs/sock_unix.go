@@ -88,7 +88,7 @@ func (h *Host) bindUnix(e *entry, a *sockaddr) Errno {
 // connectUnix reaches what the guest could open as a file.
 func (h *Host) connectUnix(e *entry, a *sockaddr) Errno {
 	return h.sendUnix(a, func() Errno {
-		errno := a.connect(e.fd, e.flags&fdflagNonblock == 0)
+		errno := a.connect(e.fd, e.mayBlock())
 		for errno == errnoIntr {
 			errno = a.connect(e.fd, true)
 		}

@@ -81,6 +81,10 @@ type entry struct {
 	dir *dirStream
 }
 
+// mayBlock says that a call on the kernel's descriptor can wait: the guest wants
+// it to, or does not decide.
+func (e *entry) mayBlock() bool { return e.flags&fdflagNonblock == 0 || e.shared }
+
 // close gives back the host's descriptors. Linux frees the number even when
 // close(2) reports an error, EINTR included, so it is never repeated.
 func (e *entry) close() Errno {
