@@ -275,3 +275,23 @@ func TestUncaughtException(t *testing.T) {
 		}
 	}
 }
+
+// catching sets local 0 to 7 in a try_table, throws, and gives the local to
+// host.put behind the catch.
+const catching = header + "\x01\x08\x02\x60\x01\x7f\x00\x60\x00\x00" + "\x02\x0c\x01\x04host\x03put\x00\x00" +
+	"\x03\x02\x01\x01" + "\x0d\x03\x01\x00\x01" + "\x07\x0a\x01\x06_start\x00\x01" +
+	"\x0a\x19\x01\x17\x01\x01\x7f\x02\x40\x1f\x40\x01\x02\x00\x41\x07\x21\x00\x08\x00\x0b\x0b\x20\x00\x10\x00\x0b"
+
+// What was written to locals before an exception stays written: wazero's
+// compiler forgets it.
+func TestLocalsBehindACatch(t *testing.T) {
+	everyWay(t, []byte(catching), func(t *testing.T, m Module) {
+		var got []uint32
+		if err := m.Run(context.Background(), RunArgs{Funcs: []abi.Func{recorder(&got)}}); err != nil {
+			t.Fatal(err)
+		}
+		if fmt.Sprint(got) != "[7]" {
+			t.Errorf("the local is %v, want [7]", got)
+		}
+	})
+}

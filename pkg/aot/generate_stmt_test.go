@@ -255,7 +255,11 @@ func (b *genBody) leave() {
 	b.op(0x46 + byte(b.src.n(2))) // eq, ne
 	b.op(opIf, 0x40)
 	b.labels = append(b.labels, "")
-	switch b.src.n(6) {
+	end := b.src.n(6)
+	if end == 3 && len(b.tags) == 0 {
+		end = 4
+	}
+	switch end {
 	case 0:
 		b.op(opUnreachable)
 	case 1:
@@ -333,6 +337,9 @@ func (b *genBody) jumpTable() {
 
 // try catches one tag around some statements, and maybe everything else.
 func (b *genBody) try() {
+	if len(b.tags) == 0 {
+		return
+	}
 	tag, all := b.src.n(len(b.tags)), b.src.in(3)
 	params, _ := splitSig(b.tags[tag])
 	b.op(opBlock, 0x40)

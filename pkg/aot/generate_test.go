@@ -130,7 +130,9 @@ func generate(b []byte) []byte {
 	if g.maxPages < g.minPages {
 		g.maxPages = -1
 	}
-	g.tags = []string{">", "i>", "IFv>"}
+	if g.src.in(4) { // rarely: wazero interprets such modules
+		g.tags = []string{">", "i>", "IFv>"}
+	}
 	for _, t := range g.tags {
 		g.typeOf(t)
 	}
@@ -233,7 +235,9 @@ func (g *generator) module() []byte {
 	out = genSection(out, secFunction, funcs)
 	out = genSection(out, secTable, [][]byte{{0x70, 1, 8, 20}, {0x6f, 1, 8, 20}, {0x70, 1, 8, 20}})
 	out = genSection(out, secMemory, [][]byte{memory})
-	out = genSection(out, secTag, tags)
+	if len(tags) > 0 {
+		out = genSection(out, secTag, tags)
+	}
 	out = genSection(out, secGlobal, globals)
 	out = genSection(out, secExport, exports)
 	out = genSection(out, secElement, g.elements())

@@ -285,7 +285,7 @@ func TestWazeroCacheSeam(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &wazeroCache{}
-	b, err := wazeroLoad(context.Background(), c, wat(t, "exit7"))
+	b, err := wazeroLoad(context.Background(), c, wat(t, "exit7"), false)
 	if err != nil {
 		t.Fatal(err)
 	}

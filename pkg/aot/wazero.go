@@ -20,7 +20,7 @@ const wazeroPath = "github.com/tetratelabs/wazero"
 
 // wazeroOptions changes whenever this package changes what it compiles:
 // features, debug information, the shape of shell modules.
-const wazeroOptions = "1"
+const wazeroOptions = "2"
 
 type wazeroEngine struct{}
 
@@ -75,6 +75,11 @@ func wazeroCompiles() bool {
 	return executableMemory()
 }
 
+// wazeroInterprets reports whether a module is not to be compiled. The code
+// that wazero 1.12 makes for try_table forgets what locals were set to within,
+// once an exception is caught (wazero issue 2503); the interpreter does not.
+func wazeroInterprets(i *Info) bool { return i.Tags || !wazeroCompiles() }
+
 // wazeroFeatures is everything wazero has. Its compiler has atomics on arm64
 // only with the LSE instructions; a Raspberry Pi 4 does better without threads
 // than without a compiler.
@@ -87,10 +92,10 @@ func wazeroFeatures() api.CoreFeatures {
 	return f
 }
 
-func wazeroConfig(cache wazero.CompilationCache) wazero.RuntimeConfig {
-	c := wazero.NewRuntimeConfigInterpreter()
-	if wazeroCompiles() {
-		c = wazero.NewRuntimeConfigCompiler()
+func wazeroConfig(cache wazero.CompilationCache, interpret bool) wazero.RuntimeConfig {
+	c := wazero.NewRuntimeConfigCompiler()
+	if interpret {
+		c = wazero.NewRuntimeConfigInterpreter()
 	}
 	c = c.WithCoreFeatures(wazeroFeatures()).WithDebugInfoEnabled(false)
 	if cache != nil {
@@ -153,23 +158,23 @@ func (e *wazeroEngine) compile(ctx context.Context, secs []section, info *Info) 
 		return nil, err
 	}
 	native := &wazeroCache{}
-	m, err := wazeroLoad(ctx, native, stripped(secs))
+	m, err := wazeroLoad(ctx, native, stripped(secs), wazeroInterprets(info))
 	if err != nil {
 		return nil, err
 	}
 	m.close()
+	if wazeroInterprets(info) {
+		return &artifact{parts: []part{{kind: partShell, data: stripped(secs)}}}, nil
+	}
 	if native.content == nil {
-		if wazeroCompiles() {
-			return nil, errors.New("wazero gave no native code to keep")
-		}
-		return &artifact{}, nil
+		return nil, errors.New("wazero gave no native code to keep")
 	}
 	// The second pass learns the key of the shell and proves that what goes into
 	// the store can be loaded.
 	img := newImage(secs, info)
 	sh := shell(secs, img)
 	back := &wazeroCache{parts: [][]byte{native.content}}
-	if m, err = wazeroLoad(ctx, back, sh); err != nil {
+	if m, err = wazeroLoad(ctx, back, sh, false); err != nil {
 		return nil, fmt.Errorf("load what was compiled: %w", err)
 	}
 	m.close()
@@ -199,7 +204,7 @@ type wazeroBinary struct {
 
 // wazeroLoad compiles wasm with c in the place of wazero's file cache; nil is
 // no cache.
-func wazeroLoad(ctx context.Context, c *wazeroCache, wasm []byte) (b *wazeroBinary, retErr error) {
+func wazeroLoad(ctx context.Context, c *wazeroCache, wasm []byte, interpret bool) (b *wazeroBinary, retErr error) {
 	b = &wazeroBinary{}
 	defer func() {
 		if retErr != nil {
@@ -213,7 +218,7 @@ func wazeroLoad(ctx context.Context, c *wazeroCache, wasm []byte) (b *wazeroBina
 			return nil, err
 		}
 	}
-	b.rt = wazero.NewRuntimeWithConfig(ctx, wazeroConfig(b.cache))
+	b.rt = wazero.NewRuntimeWithConfig(ctx, wazeroConfig(b.cache, interpret))
 	var err error
 	if b.mod, err = wazeroCompile(ctx, b.rt, wasm); err != nil {
 		return b, err
@@ -253,7 +258,7 @@ func (e *wazeroEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
 	if err := wazeroRefuses(info); err != nil {
 		return nil, err
 	}
-	b, err := wazeroLoad(ctx, nil, stripped(secs))
+	b, err := wazeroLoad(ctx, nil, stripped(secs), wazeroInterprets(info))
 	if err != nil {
 		return nil, err
 	}
@@ -285,6 +290,13 @@ func openNative(ctx context.Context, a OpenArgs) (Module, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: shell: %w", ErrDamaged, err)
 	}
+	if wazeroInterprets(info) { // the shell is all of the module
+		b, err := wazeroLoad(ctx, nil, art.part(partShell).data, true)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return &wazeroModule{bin: b, info: info}, nil
+	}
 	code := art.part(partCode)
 	b, err := loadNative(ctx, art, &mappable{code.data, a.Artifact, code.offset})
 	if err != nil && !errors.Is(err, ErrStale) {
@@ -308,7 +320,7 @@ func loadNative(ctx context.Context, art *artifact, code *mappable) (*wazeroBina
 			c.parts = append(c.parts, p.data)
 		}
 	}
-	b, err := wazeroLoad(ctx, c, art.part(partShell).data)
+	b, err := wazeroLoad(ctx, c, art.part(partShell).data, false)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
