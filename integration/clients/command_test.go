@@ -140,6 +140,15 @@ func need(t *testing.T, programs ...string) {
 	}
 }
 
+// shared makes a directory that every user may write into, and reach.
+func shared(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(tmp, "shared-")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o777))
+	return dir
+}
+
 // write writes a file of the test.
 func write(t *testing.T, path, content string, mode os.FileMode) string {
 	t.Helper()

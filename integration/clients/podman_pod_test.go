@@ -2,7 +2,6 @@ package clients
 
 import (
 	"os"
-	"strings"
 	"testing"
 	"time"
 )
@@ -66,30 +65,43 @@ func TestPodmanJoin(t *testing.T) {
 
 // A Wasm server and a native client in one pod with an infra container: they meet on the
 // loopback device of the pod's network namespace.
-func TestPodmanPod(t *testing.T) {
-	c := podman(t)
-	need(t, "catatonit")
+func podmanPod(c client) (server, sidecar string) {
+	t := c.t
+	t.Helper()
 	c.run("pod", "create", "--name", "mixed", "--network", "none").ok()
-	defer func() { c.run("pod", "rm", "--force", "--time", "0", "mixed") }()
-	server := c.run("run", "--detach", "--pod", "mixed", "--annotation", "run.runw.net=listen", httpImage, "127.0.0.1:8080").ok().text()
-	sidecar := begun(c, workloads[0], "--pod", "mixed")
+	t.Cleanup(func() { c.run("pod", "rm", "--force", "--time", "0", "mixed") })
+	server = c.run("run", "--detach", "--pod", "mixed", "--annotation", "run.runw.net=listen", httpImage, "127.0.0.1:8080").ok().text()
+	sidecar = begun(c, workloads[0], "--pod", "mixed")
 	together(c, server, sidecar)
 	await(t, "an answer of the Wasm server", func() bool {
 		return c.run("exec", sidecar, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/bytes/100").code == 0
 	})
 	c.run("pod", "ps", "--format", "{{.Name}} {{.Status}}").ok().says("mixed Running")
+	return server, sidecar
+}
+
+func TestPodmanPod(t *testing.T) {
+	c := podman(t)
+	need(t, "catatonit")
+	server, sidecar := podmanPod(c)
 	c.run("pod", "top", "mixed", "args").ok().says("/http.wasm", "/probe")
 	c.run("pod", "stats", "--no-stream", "mixed").ok().says(server[:12])
 	c.run("pod", "pause", "mixed").ok()
 	c.run("pod", "ps", "--format", "{{.Name}} {{.Status}}").ok().says("mixed Paused")
 	c.run("pod", "unpause", "mixed").ok()
 	c.run("exec", sidecar, "wget", "-q", "-O", "-", "http://127.0.0.1:8080/").ok()
+	podStop(c)
+}
+
+// podStop stops the pod long before the patience of the command is over.
+func podStop(c client) {
+	c.t.Helper()
 	begin := time.Now()
 	c.run("pod", "stop", "--time", "60", "mixed").ok()
 	if took := time.Since(begin); took > 40*time.Second {
-		t.Errorf("SIGTERM was not heard: stopped after %v", took)
+		c.t.Errorf("SIGTERM was not heard: stopped after %v", took)
 	}
-	if out := c.run("ps", "--filter", "pod=mixed", "--quiet").ok().text(); strings.TrimSpace(out) != "" {
-		t.Errorf("still running: %s", out)
+	if out := c.run("ps", "--filter", "pod=mixed", "--quiet").ok().text(); out != "" {
+		c.t.Errorf("still running: %s", out)
 	}
 }

@@ -111,8 +111,7 @@ func podmanRun(c client, w workload) {
 	run(w.image, "terminal").says("fd 1 is no terminal")
 	run(w.image, "args", "a b", "c").ok().says("2=a b", "3=c")
 	run("--env", "COLOUR=blue", w.image, "env").ok().says("COLOUR=blue", "GREETING=good day")
-	dir := t.TempDir()
-	must(t, os.Chmod(dir, 0o777))
+	dir := shared(t)
 	write(t, filepath.Join(dir, "note"), "from the host", 0o666)
 	run("--volume", dir+":/mnt", w.image, "read", "/mnt/note").ok().says("from the host")
 	run("--volume", dir+":/mnt", w.image, "write", "/mnt/answer", "from inside").ok().says("written")
@@ -145,9 +144,8 @@ func TestPodmanVolume(t *testing.T) {
 
 func TestPodmanUser(t *testing.T) {
 	c := podman(t)
-	dir := t.TempDir()
+	dir := shared(t)
 	write(t, filepath.Join(dir, "secret"), "of root", 0o600)
-	must(t, os.Chmod(dir, 0o755))
 	each(t, func(t *testing.T, w workload) {
 		c := c.on(t)
 		c.run("run", "--rm", "--volume", dir+":/mnt", w.image, "read", "/mnt/secret").ok().says("of root")
