@@ -148,6 +148,7 @@ func TestStoreCompileOnTerminal(t *testing.T) {
 	code := exitCode(t, cmd.Run())
 	must(t, slave.Close())
 	s.await(t, "was there")
+	<-s.done
 	if text := s.String(); code != 0 || strings.Count(text, "\n") != 2 || strings.Count(text, " ...\r\x1b[K") != 2 || !strings.Contains(text, "compiled in") {
 		t.Errorf("exit %d, terminal %q", code, text)
 	}

@@ -86,6 +86,21 @@ func TestFullStore(t *testing.T) {
 	s.MaxSize = -1
 	wasm := wat(t, "exit7")
 	ensure(t, s, wasm)
+	module := filepath.Join(dir, "m.wasm")
+	if err := os.WriteFile(module, wasm, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(module)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Witness(f, false) != nil {
+		t.Error("a file of a tmpfs is known by its times")
+	}
+	f.Close()
+	if err := os.Remove(module); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 4<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("the disk is not full: %v", err)
 	}

@@ -3,6 +3,7 @@ package aot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"os"
 	"os/exec"
@@ -291,6 +292,36 @@ func TestNoWitness(t *testing.T) {
 		}
 		w.attest([32]byte{}, 0)
 		w.Close()
+	}
+}
+
+// An overlay that shows other bytes than the file it names has below.
+func TestForgedOverlay(t *testing.T) {
+	s := keyStore(t)
+	one, two := alikeModules(t)
+	path := moduleFile(t, one)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := s.Witness(f, false)
+	w.overlay, w.file = true, os.NewFile(uintptr(fd), path) // as beneath leaves it
+	defer w.Close()
+	if w.Recall(RecallArgs{}) != nil || !w.settled {
+		t.Fatal("the file is not one that would be noted")
+	}
+	w.attest(sha256.Sum256(two), uint64(len(two)))
+	if k, ok := s.recall(w.id.key(keyModule)); ok {
+		t.Errorf("noted as %x", k.digest)
+	}
+	w.attest(sha256.Sum256(one), uint64(len(one)))
+	if _, ok := s.recall(w.id.key(keyModule)); !ok {
+		t.Error("the true bytes were not noted")
 	}
 }
 
