@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -333,5 +334,56 @@ func TestWatchWithoutEpoll(t *testing.T) {
 	}
 	if !slices.Equal(userdata(got), []uint64{4}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What a server calls for each request stays off Go's heap.
+func TestSocketCallsDoNotAllocate(t *testing.T) {
+	g, peers := pairs(t, 12)
+	client, server := g.connected(families6[2])
+	dgram := g.openSocket(familyInet4, socktypeDgram)
+	g.sockMust("sock_bind", dgram, g.any(1, 127, 0, 0, 1), 0)
+	var subs []sub
+	for fd := range uint32(12) {
+		subs = append(subs, readSub(uint64(fd), fd+3))
+	}
+	say(t, peers[0], "x")
+	in, out := g.putSubs(append(subs, now)), g.alloc(16*eventSize)
+	text, n := g.put("x")
+	iov, _ := g.iovec(text, n)
+	done, flags, port, addr := g.alloc(4), g.alloc(2), g.alloc(4), g.any(1, 127, 0, 0, 1)
+	for _, c := range []struct {
+		name  string
+		calls [][]uint64
+	}{
+		{"sock_send,sock_recv", [][]uint64{{client, iov, 1, 0, done}, {server, iov, 1, 0, done, flags}}},
+		{"sock_send_to,sock_recv_from", [][]uint64{{dgram, iov, 1, addr, g.localPort(dgram), 0, done}, {dgram, iov, 1, addr, 0, port, done, flags}}},
+		{"fd_write,fd_read", [][]uint64{{client, iov, 1, done}, {server, iov, 1, done}}},
+		{"poll_oneoff", [][]uint64{{in, out, 13, done}}},
+		{"epoll_oneoff", [][]uint64{{in, out, 13, done}}},
+		{"sock_getpeeraddr", [][]uint64{{client, addr, port}}},
+		{"sock_getsockopt", [][]uint64{{client, 0, 2, done, 4}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var calls []func()
+			for i, name := range strings.Split(c.name, ",") {
+				args := c.calls[i]
+				f := g.imported(i32Import(name, strings.Repeat("i", len(args))))
+				stack := make([]uint64, len(args))
+				calls = append(calls, func() {
+					copy(stack, args)
+					if err := f.Call(g.mem, stack); err != nil || stack[0] != 0 {
+						t.Fatal(err, Errno(stack[0]))
+					}
+				})
+			}
+			if allocs := testing.AllocsPerRun(50, func() {
+				for _, call := range calls {
+					call()
+				}
+			}); allocs != 0 {
+				t.Errorf("%v allocations a round", allocs)
+			}
+		})
 	}
 }
