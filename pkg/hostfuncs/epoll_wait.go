@@ -68,16 +68,12 @@ func (h *Host) watchPoll(q *watch, w *pollWait) Errno {
 // number.
 func (q *watch) report(h *Host, a pollArgs, w *pollWait) uint32 {
 	out := a.events
-	put := func(ev *event) {
-		ev.put(out)
-		out = out[eventSize:]
-	}
 	for _, v := range q.told {
 		ev := q.event(a.subs, v.at)
 		if ev.errno = v.errno; v.errno == errnoSuccess {
 			q.fill(h, a.subs, v.at, &ev)
 		}
-		put(&ev)
+		out = ev.next(out)
 	}
 	for i := range q.events[:q.ready] {
 		s := &q.slots[q.events[i].Fd]
@@ -88,16 +84,22 @@ func (q *watch) report(h *Host, a pollArgs, w *pollWait) uint32 {
 			}
 			ev := q.event(a.subs, s.at[dir])
 			describe(&ev, s.file, int16(revents))
-			put(&ev)
+			out = ev.next(out)
 		}
 	}
 	if len(q.clocks) > 0 {
-		q.reportClocks(h, a.subs, w, put)
+		out = q.reportClocks(h, a.subs, w, out)
 	}
 	return uint32((len(a.events) - len(out)) / eventSize)
 }
 
-func (q *watch) reportClocks(h *Host, subs []byte, w *pollWait, put func(*event)) {
+// next writes e and gives what is behind it.
+func (e *event) next(out []byte) []byte {
+	e.put(out)
+	return out[eventSize:]
+}
+
+func (q *watch) reportClocks(h *Host, subs []byte, w *pollWait, out []byte) []byte {
 	mono, wall := h.clock.monotonic(), h.clock.realtime()
 	for _, i := range q.clocks {
 		s := readSubscription(subs[int(i)*subscriptionSize:])
@@ -107,9 +109,10 @@ func (q *watch) reportClocks(h *Host, subs []byte, w *pollWait, put func(*event)
 		}
 		ev := event{userdata: s.userdata, kind: eventClock, errno: s.refused()}
 		if ev.errno != errnoSuccess || now >= w.deadline(&s) {
-			put(&ev)
+			out = ev.next(out)
 		}
 	}
+	return out
 }
 
 // event begins the event of the subscription at a position.
