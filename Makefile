@@ -65,9 +65,17 @@ build-arm64: ## cross-compile the static bin/runw-arm64 (engine wazero)
 	$(GOBUILD) -o $(BIN)-arm64 ./cmd/runw
 	@.ci/static $(BIN)-arm64 AArch64
 
+# Another program of the same commands, without the engines that need a library.
+.PHONY: docs
+docs: ## write man pages and shell completions below build/share
+	@.ci/deps build
+	@rm -rf --one-file-system $(BUILD)/share
+	$(GO) run -tags "$(filter-out wasmtime,$(TAGS)) runw_docs" -ldflags '-X main.version=$(VERSION)' ./cmd/runw $(BUILD)/share
+
 .PHONY: install
-install: build ## install runw below $(DESTDIR)$(PREFIX)/sbin
+install: build docs ## install runw below $(DESTDIR)$(PREFIX)/sbin, its man pages and shell completions below share
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/runw
+	@cd $(BUILD)/share && find . -type f -printf '%P\0' | xargs -0 -I{} install -D -m 0644 {} $(DESTDIR)$(PREFIX)/share/{}
 
 .PHONY: deps
 deps: ## install every Debian package that building and testing needs

@@ -2,24 +2,11 @@ package main
 
 import (
 	"io"
-	"os"
 	"path/filepath"
 
 	"github.com/runw/runw/pkg/sandbox"
 	"github.com/urfave/cli/v2"
 )
-
-func main() {
-	// Before anything of the command line is built: each start of a container
-	// pays for what happens here.
-	if len(os.Args) > 1 && os.Args[1] == sandbox.EngineCommand {
-		os.Exit(engine(os.Args[2:]))
-	}
-	if len(os.Args) > 1 && os.Args[1] == sandbox.CompileCommand {
-		os.Exit(compile(os.Args[2:]))
-	}
-	os.Exit(run(os.Args, os.Stdout, os.Stderr))
-}
 
 // run is the whole command line; its result is the exit code.
 func run(args []string, out, errOut io.Writer) int {
