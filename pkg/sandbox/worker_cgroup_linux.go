@@ -16,7 +16,7 @@ import (
 // seat is a compile process's place in a cgroup. The zero one is none.
 type seat struct {
 	manager cgroups.Manager // nil where the process has only its own limits
-	made    bool            // the cgroup is to be removed
+	forget  func()          // set if the cgroup is to be removed
 	ooms    uint64
 	// memory and tasks are limits in force, 0 for none.
 	memory, tasks uint64
@@ -48,7 +48,8 @@ func (r *Runtime) Vacant(id string) error {
 	return nil
 }
 
-func (r *Runtime) newSeat(a *CreateArgs, pid int) (_ *seat, retErr error) {
+// newSeat gives a seat to be left with an error too, once the process has ended.
+func (r *Runtime) newSeat(a *CreateArgs, pid int) (*seat, error) {
 	config, err := r.config(a)
 	if err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func (r *Runtime) newSeat(a *CreateArgs, pid int) (_ *seat, retErr error) {
 	// What is there already stays: somebody's, or left by a create that was
 	// killed. That somebody is in it makes it another container's, and what is
 	// frozen would freeze the process (libcontainer.Create's checks and texts).
-	if s.made = !m.Exists(); !s.made {
+	if m.Exists() {
 		pids, err := m.GetAllPids()
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
 			return nil, fmt.Errorf("unable to get cgroup PIDs: %w", err)
@@ -69,22 +70,25 @@ func (r *Runtime) newSeat(a *CreateArgs, pid int) (_ *seat, retErr error) {
 		if len(pids) != 0 {
 			return nil, fmt.Errorf("container's cgroup is not empty: %d process(es) found", len(pids))
 		}
+	} else {
+		if err := os.MkdirAll(r.Root, 0o700); err != nil { // libcontainer.Create's to make
+			return nil, err
+		}
+		if err := r.remember(a.ID, config.Cgroups, m.GetPaths()); err != nil {
+			return nil, err
+		}
+		s.forget = func() { r.forget(a.ID) }
 	}
 	if state, err := m.GetFreezerState(); err != nil || state == cgroups.Frozen {
-		return nil, errors.Join(errors.New("container's cgroup unexpectedly frozen"), err)
+		return s, errors.Join(errors.New("container's cgroup unexpectedly frozen"), err)
 	}
-	defer func() {
-		if retErr != nil {
-			s.leave()
-		}
-	}()
 	if err := m.Apply(pid); errors.Is(err, cgroups.ErrRootless) {
 		logrus.Debugf("compile process %d has resource limits only: %v", pid, err)
 	} else if err != nil {
-		return nil, fmt.Errorf("unable to apply cgroup configuration: %w", err)
+		return s, fmt.Errorf("unable to apply cgroup configuration: %w", err)
 	}
 	if err := m.Set(config.Cgroups.Resources); err != nil {
-		return nil, fmt.Errorf("unable to set cgroup limits: %w", err)
+		return s, fmt.Errorf("unable to set cgroup limits: %w", err)
 	}
 	s.ooms, _ = m.OOMKillCount() // no controller, no limit
 	return s, nil
@@ -146,10 +150,12 @@ func (s *seat) killed() bool {
 
 // leave removes the cgroup if it was made for the process, which has ended.
 func (s *seat) leave() {
-	if !s.made {
+	if s == nil || s.forget == nil {
 		return
 	}
 	if err := s.manager.Destroy(); err != nil {
 		logrus.Warnf("cgroup of a compile process: %v", err)
+		return
 	}
+	s.forget()
 }

@@ -51,7 +51,8 @@ const (
 
 // Worker runs compile processes, each within the limits of one container.
 type Worker struct {
-	// join puts a process into the container's cgroup. nil: there is none.
+	// join puts a process into the container's cgroup; its seat may come with an
+	// error. nil: there is none.
 	join func(pid int) (*seat, error)
 }
 
@@ -70,12 +71,13 @@ func (w *Worker) Run(ctx context.Context, job, output *os.File) error {
 	defer p.close()
 	s := &seat{}
 	if w.join != nil {
-		if s, err = w.join(p.cmd.Process.Pid); err != nil {
-			p.kill()
-			return err
-		}
+		s, err = w.join(p.cmd.Process.Pid)
+		defer s.leave() // when the process has ended
 	}
-	defer s.leave()
+	if err != nil {
+		p.kill()
+		return err
+	}
 	p.prefer()
 	if err := p.order(ctx, job, s); err != nil {
 		p.kill()
