@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"strings"
@@ -240,8 +239,13 @@ func (m *maker) compileOutside(ctx context.Context, c Compiler) (a *artifact, fr
 	if _, err := unix.FcntlInt(output.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrCompiler, err)
 	}
-	if n, err := output.Seek(0, io.SeekEnd); err != nil || n == 0 {
-		return nil, nil, errors.Join(fmt.Errorf("%w: it is empty", ErrCompiler), err)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(output.Fd()), &st); err != nil {
+		return nil, nil, err
+	}
+	// To look into a hole would fill it with memory of this process.
+	if st.Size == 0 || st.Blocks*512 < st.Size {
+		return nil, nil, fmt.Errorf("%w: %d bytes of %d are there", ErrCompiler, st.Blocks*512, st.Size)
 	}
 	mem, err := mapFile(output, unix.MAP_POPULATE)
 	if err != nil {
