@@ -30,6 +30,11 @@ func work(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// The race detector complains of the missing /proc.
+	if err := errors.Join(unix.Ftruncate(2, 0), seekStart(2)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	job, err := io.ReadAll(io.NewSectionReader(w.Job, 0, 1<<20))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,6 +75,11 @@ func work(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+func seekStart(fd int) error {
+	_, err := unix.Seek(fd, 0, io.SeekStart)
+	return err
 }
 
 // tries lists what a process without rights could still do, empty if nothing.
@@ -149,6 +159,9 @@ func TestWorkerEnds(t *testing.T) {
 		"shoot":                       "SIGABRT",
 	} {
 		t.Run(job, func(t *testing.T) {
+			if job == "memory" && underRace {
+				t.Skip("the race detector has other words for it")
+			}
 			out, err := runWorker(t, context.Background(), job)
 			if err == nil || !strings.Contains(err.Error(), says) || strings.ContainsAny(err.Error(), "\n\x1b") {
 				t.Errorf("%q, %v, want %q", out, err, says)
