@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,7 +166,22 @@ func TestStoreIsBounded(t *testing.T) {
 	}
 	a := ensure(t, s, slowModule(t, 3))
 	if all, err := s.List(); err != nil || len(all) != 1 || all[0].Digest != a.Digest {
-		t.Errorf("there stay %v, want %s alone", all, a.Digest)
+		t.Fatalf("there stay %v, want %s alone", all, a.Digest)
+	}
+	all, err := s.List()
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
+	}
+	if _, err := s.Prune(PruneArgs{All: true, MaxSize: -1}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		fakeEntry(t, s, deadEngine, i, 1000, time.Hour, time.Hour)
+	}
+	s.MaxSize = all[0].Size + 5000 // the next one is as large
+	ensure(t, s, slowModule(t, 4))
+	if all, err = s.List(); err != nil || len(all) != 1 {
+		t.Errorf("beside an entry that fills the store there stay %v (%v)", all, err)
 	}
 	s.MaxSize = -1
 	ensure(t, s, wasm)
@@ -299,63 +313,6 @@ func TestUsesAreSmall(t *testing.T) {
 	sh.used(fakeDigest(1))
 	if n, _ := sh.uses(fakeDigest(1)); n != usesPunch+1 {
 		t.Errorf("%d uses, want %d", n, usesPunch+1)
-	}
-}
-
-func TestVerify(t *testing.T) {
-	wasm := wat(t, "exit7")
-	for name, c := range map[string]struct {
-		harm func(p string) error
-		is   error
-		says string
-	}{
-		"sound":          {func(string) error { return nil }, nil, ""},
-		"a flipped bit":  {func(p string) error { return flipByte(p, 5) }, ErrDamaged, "wrong checksum"},
-		"cut":            {func(p string) error { return os.Truncate(p, 100) }, ErrDamaged, "too short"},
-		"empty":          {func(p string) error { return os.Truncate(p, 0) }, ErrDamaged, "empty"},
-		"another's":      {func(p string) error { return os.Rename(p, filepath.Join(filepath.Dir(p), fakeDigest(1))) }, ErrStale, "made for module"},
-		"symlink":        {func(p string) error { return errors.Join(os.Rename(p, p+usesSuffix), os.Symlink("/etc/passwd", p)) }, ErrDamaged, "symbolic link"},
-		"fifo":           {func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)) }, ErrDamaged, "not a regular file"},
-		"directory":      {func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, ErrDamaged, "not a regular file"},
-		"hard link":      {func(p string) error { return os.Link(p, filepath.Join(filepath.Dir(p), "../../x")) }, ErrDamaged, "2 links"},
-		"open to others": {func(p string) error { return os.Chmod(p, 0o640) }, ErrDamaged, "accessible to others"},
-		"foreign name":   {func(p string) error { return os.Rename(p, p[:len(p)-1]) }, fs.ErrInvalid, "does not belong"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := testStore(t)
-			s.settle = -time.Hour // earlier checks are remembered, and not believed
-			ensure(t, s, wasm)
-			entries, _ := leftovers(t, s)
-			if err := c.harm(entries[0]); err != nil {
-				t.Fatal(err)
-			}
-			var bad []Checked
-			collect := func(r Checked) {
-				if r.Err != nil && strings.Contains(r.Path, "/") {
-					bad = append(bad, r)
-				}
-			}
-			if err := s.Verify(false, collect); err != nil {
-				t.Fatal(err)
-			}
-			if c.is == nil {
-				if len(bad) != 0 {
-					t.Errorf("a sound store: %v", bad)
-				}
-				return
-			}
-			if len(bad) != 1 || !errors.Is(bad[0].Err, c.is) || !strings.Contains(bad[0].Err.Error(), c.says) || bad[0].Removed {
-				t.Errorf("got %v, want %q", bad, c.says)
-			}
-			bad = nil
-			if err := s.Verify(true, collect); err != nil || len(bad) != 1 || !bad[0].Removed {
-				t.Errorf("removing: %v, %v", bad, err)
-			}
-			bad = nil
-			if err := s.Verify(false, collect); err != nil || len(bad) != 0 {
-				t.Errorf("after it: %v, %v", bad, err)
-			}
-		})
 	}
 }
 

@@ -207,7 +207,7 @@ func writeMapped(path string, content []byte) error {
 func TestRecallIsNotNoted(t *testing.T) {
 	one, _ := alikeModules(t)
 	for name, prepare := range map[string]func(t *testing.T, s *Store, path string){
-		"just changed": func(_ *testing.T, s *Store, _ string) { s.settle = settleTime },
+		"just changed": func(_ *testing.T, s *Store, _ string) { s.settle = time.Hour },
 		"open for writing": func(t *testing.T, _ *Store, path string) {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
@@ -393,7 +393,11 @@ func TestRecallOnOverlay(t *testing.T) {
 		}
 		nextTick(t, m)
 		// Written to, the file is another one, under the same inode number.
-		if err := os.WriteFile(m, two, 0o644); err != nil {
+		st, err := os.Stat(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(m, two, 0o644), os.Chtimes(m, st.ModTime(), st.ModTime())); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {
