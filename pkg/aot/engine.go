@@ -136,7 +136,8 @@ type RunArgs struct {
 	// called first if the module exports it (a reactor).
 	Entry string
 	// MemoryLimit bounds the guest's linear memory in bytes; 0 is no limit. A
-	// memory.grow beyond it gives -1.
+	// memory.grow beyond it gives -1. Each of several memories may have as much.
+	// wasmtime bounds a shared memory by the maximum that it declares only.
 	MemoryLimit uint64
 }
 

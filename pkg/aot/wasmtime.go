@@ -41,6 +41,7 @@ const (
 const (
 	wasmtimeStackReserve = 256 << 10
 	wasmtimeMaxStack     = 2 << 20
+	wasmtimeMinStack     = 64 << 10
 )
 
 // wasmtimeWide is the address space that the usual code needs: memories reserve
@@ -115,10 +116,24 @@ func wasmtimeStack() uint64 {
 	if unix.Getrlimit(unix.RLIMIT_STACK, &rl) == nil && rl.Cur != unix.RLIM_INFINITY {
 		size = min(rl.Cur, wasmtimeMaxStack+wasmtimeStackReserve)
 	}
-	return max(size, 2*wasmtimeStackReserve) - wasmtimeStackReserve
+	return max(size, wasmtimeMinStack+wasmtimeStackReserve) - wasmtimeStackReserve
+}
+
+// enoughStack refuses threads on which the compiler, or a host call of a guest
+// that has used up its own stack, could run out of stack, which ends the
+// process. A part of what RLIMIT_STACK gives holds arguments and environment.
+func enoughStack() error {
+	need := max(wasmtimeStack()+wasmtimeStackReserve/2, wasmtimeStackReserve)
+	if left := wasmtimeStackLeft(); left < need {
+		return fmt.Errorf("%d bytes of stack: the engine needs %d (RLIMIT_STACK)", left, need)
+	}
+	return nil
 }
 
 func (e *wasmtimeEngine) compile(_ context.Context, secs []section, info *Info) (*artifact, error) {
+	if err := enoughStack(); err != nil {
+		return nil, err
+	}
 	b := e.binary(runtime.GOMAXPROCS(0))
 	defer b.close()
 	wasm := withMemoryExport(secs, info)
@@ -153,6 +168,9 @@ func wasmtimeCompileError(err error) error {
 }
 
 func (e *wasmtimeEngine) open(ctx context.Context, a OpenArgs) (Module, error) {
+	if err := enoughStack(); err != nil {
+		return nil, err
+	}
 	if a.Artifact != nil {
 		m, err := e.openELF(a)
 		if err == nil {

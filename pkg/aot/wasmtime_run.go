@@ -39,8 +39,8 @@ func (m *wasmtimeModule) Run(_ context.Context, a RunArgs) error {
 	if err != nil {
 		return err
 	}
-	if left := wasmtimeStackLeft(); left < wasmtimeStackReserve {
-		return fmt.Errorf("%d bytes of stack: the engine needs %d (RLIMIT_STACK)", left, wasmtimeStackReserve)
+	if err := enoughStack(); err != nil {
+		return err
 	}
 	s := m.bin.newStore(m.info, a.MemoryLimit)
 	defer s.close()

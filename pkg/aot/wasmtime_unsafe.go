@@ -91,7 +91,8 @@ type wasmtimeStore struct {
 }
 
 // newStore makes the place for an instance whose memories have at most limit
-// bytes each; 0 is no limit.
+// bytes each; 0 is no limit. wasmtime does not ask the limiter about shared
+// memories, for they can belong to several stores.
 func (b *wasmtimeBinary) newStore(info *Info, limit uint64) *wasmtimeStore {
 	s := &wasmtimeStore{info: info, store: C.wasmtime_store_new(b.engine, nil, nil)}
 	s.context = C.wasmtime_store_context(s.store)
