@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -20,7 +21,8 @@ import (
 const (
 	nativeImage = "localhost/native:latest" // busybox
 	wasmImage   = "localhost/wasm:latest"   // FROM scratch, /hello.wasm, platform wasi/wasm
-	httpImage   = "localhost/http:latest"   // FROM scratch, /http.wasm, a server
+	httpImage   = "localhost/http:latest"   // FROM scratch, /http.wasm, a server, and /hello.wasm
+	pauseImage  = "localhost/pause:latest"  // what holds a pod's namespaces
 )
 
 // workload is one of the two kinds that each row runs.
@@ -83,9 +85,13 @@ func archive(path, name, system, arch string, entrypoint []string, files []entry
 		return err
 	}
 	layerDesc := describe("application/vnd.oci.image.layer.v1.tar", layer)
+	command := []string{"hello"}
+	if name == pauseImage {
+		command = nil
+	}
 	config := encode(map[string]any{
 		"os": system, "architecture": arch,
-		"config": map[string]any{"Entrypoint": entrypoint, "Cmd": []string{"hello"}, "Env": []string{"PATH=/bin", "GREETING=good day"}},
+		"config": map[string]any{"Entrypoint": entrypoint, "Cmd": command, "Env": []string{"PATH=/bin", "GREETING=good day"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerDesc.Digest}},
 	})
 	configDesc := describe("application/vnd.oci.image.config.v1+json", config)
@@ -141,38 +147,53 @@ func tape(files []entry) ([]byte, error) {
 	return buf.Bytes(), w.Close()
 }
 
-// imageFiles are the archives of the three images, made once.
+// imageFiles are the archives of the images, made once.
 var imageFiles = sync.OnceValues(func() (map[string]string, error) {
 	native, err := busybox()
 	if err != nil {
 		return nil, err
 	}
-	list := map[string]string{nativeImage: filepath.Join(tmp, "native.tar")}
-	if err := archive(list[nativeImage], nativeImage, "linux", "amd64", []string{"/probe"}, native); err != nil {
+	pause, err := os.ReadFile(bundle.Busybox)
+	if err != nil {
 		return nil, err
 	}
-	for name, guest := range map[string]string{wasmImage: "c/probe", httpImage: "c/http"} {
-		module, err := guests.Build(guest)
-		if err != nil {
+	hello, err := wasm("hello.wasm", "c/probe")
+	if err != nil {
+		return nil, err
+	}
+	server, err := wasm("http.wasm", "c/http")
+	if err != nil {
+		return nil, err
+	}
+	list := map[string]string{}
+	for _, image := range []struct {
+		name, system, arch string
+		entrypoint         []string
+		files              []entry
+	}{
+		{nativeImage, "linux", "amd64", []string{"/probe"}, native},
+		{pauseImage, "linux", "amd64", []string{"/sleep", "infinity"}, []entry{{name: "sleep", mode: 0o755, content: pause}}},
+		{wasmImage, "wasi", "wasm", []string{"/hello.wasm"}, []entry{hello}},
+		{httpImage, "wasi", "wasm", []string{"/http.wasm"}, []entry{server, hello}},
+	} {
+		path := filepath.Join(tmp, strings.NewReplacer("/", "-", ":", "-").Replace(image.name)+".tar")
+		if err := archive(path, image.name, image.system, image.arch, image.entrypoint, image.files); err != nil {
 			return nil, err
 		}
-		content, err := os.ReadFile(module)
-		if err != nil {
-			return nil, err
-		}
-		program := "hello.wasm"
-		if name == httpImage {
-			program = "http.wasm"
-		}
-		list[name] = filepath.Join(tmp, program+".tar")
-		// No +x: a module needs none.
-		files := []entry{{name: program, mode: 0o644, content: content}}
-		if err := archive(list[name], name, "wasi", "wasm", []string{"/" + program}, files); err != nil {
-			return nil, err
-		}
+		list[image.name] = path
 	}
 	return list, nil
 })
+
+// wasm builds a guest. It has no +x: a module needs none.
+func wasm(name, guest string) (entry, error) {
+	module, err := guests.Build(guest)
+	if err != nil {
+		return entry{}, err
+	}
+	content, err := os.ReadFile(module)
+	return entry{name: name, mode: 0o644, content: content}, err
+}
 
 func busybox() ([]entry, error) {
 	content, err := os.ReadFile(bundle.Busybox)
