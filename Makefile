@@ -133,10 +133,18 @@ fuzz-list:
 	@grep -rE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg integration | \
 	  sed -nE 's,^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]+)\(.*,./\1 \2,p' | sort
 
-.PHONY: bench
+.PHONY: bench bench-density bench-kernels
 bench: build ## measure start-up, memory and host calls beside runc and crun
 	@.ci/deps test
 	$(GO) run ./integration/bench $(BENCHFLAGS)
+
+bench-density: build ## run 1000 idle Wasm containers at once (BENCHFLAGS=-count=N)
+	@.ci/deps test
+	$(GO) run ./integration/bench $(BENCHFLAGS) density
+
+bench-kernels: build ## measure compute speed of the engines against gcc -O2
+	@.ci/deps test
+	$(GO) run ./integration/bench $(BENCHFLAGS) kernels
 
 # The demo does not wait for the Rust build of wasmtime: it takes the engine if it is there.
 .PHONY: demo
