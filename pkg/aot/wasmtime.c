@@ -5,6 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "wasmtime_shim.h"
@@ -134,11 +136,27 @@ wasmtime_error_t *runw_func_call(wasmtime_context_t *context, const wasmtime_fun
   return error;
 }
 
+// The main thread's stack grows until RLIMIT_STACK is used up. glibc looks for
+// its end in /proc/self/maps, but neither a compile process nor every container
+// has a /proc. The name of the executable is what the kernel puts on top of it.
+static size_t main_stack_left(const char *here) {
+  struct rlimit limit;
+  const char *top = (const char *)getauxval(AT_EXECFN);
+  if (top == NULL || top < here || getrlimit(RLIMIT_STACK, &limit) != 0)
+    return 0;
+  size_t used = (size_t)(top - here) + strlen(top) + (size_t)sysconf(_SC_PAGESIZE);
+  if (limit.rlim_cur == RLIM_INFINITY)
+    return SIZE_MAX / 2;
+  return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
 size_t runw_stack_left(void) {
   pthread_attr_t attr;
   void *low;
   size_t size;
   char here;
+  if (getpid() == gettid())
+    return main_stack_left(&here);
   if (pthread_getattr_np(pthread_self(), &attr) != 0)
     return 0;
   int bad = pthread_attr_getstack(&attr, &low, &size);
