@@ -152,7 +152,9 @@ func TestCtrTask(t *testing.T) {
 		c.run("tasks", "exec", "--exec-id", "one", w.name, w.program, "exit", "5").exits(5)
 		c.in("word\n").run("tasks", "exec", "--exec-id", "two", w.name, w.program, "cat").ok().says("word")
 		c.run("tasks", "ps", w.name).ok().says("PID")
-		c.run("tasks", "metrics", w.name).ok().says("memory.usage_in_bytes")
+		if seesCgroups(t) {
+			c.run("tasks", "metrics", w.name).ok().says("memory.usage_in_bytes")
+		}
 		c.run("tasks", "pause", w.name).ok()
 		status("PAUSED")
 		c.run("tasks", "resume", w.name).ok()
@@ -160,4 +162,24 @@ func TestCtrTask(t *testing.T) {
 		c.run("tasks", "kill", "--signal", "SIGTERM", w.name).ok()
 		await(t, "the task's end", func() bool { return strings.Contains(c.run("tasks", "list").out, "STOPPED") })
 	})
+}
+
+// seesCgroups tells whether containerd can read any metrics: it reads none of a process
+// that is in a hierarchy which is not mounted where containerd is. crun's tests have one
+// mounted for themselves, and every process of the machine is in it.
+func seesCgroups(t *testing.T) bool {
+	t.Helper()
+	content, err := os.ReadFile("/proc/self/cgroup")
+	must(t, err)
+	for _, line := range strings.Split(strings.TrimSpace(string(content)), "\n") {
+		controller, _, _ := strings.Cut(strings.SplitN(line, ":", 3)[1], ",")
+		if controller == "" || strings.HasPrefix(controller, "name=") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", controller, "cgroup.procs")); err != nil {
+			fmt.Printf("skipped: %s: metrics: %v\n", t.Name(), err)
+			return false
+		}
+	}
+	return true
 }

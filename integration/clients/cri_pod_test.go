@@ -44,7 +44,9 @@ func TestCRIPod(t *testing.T) {
 	must(t, other.remove())
 
 	criExec(p)
-	criStats(p)
+	if seesCgroups(t) {
+		criStats(p)
+	}
 	criLogs(p)
 	criUpdate(p)
 

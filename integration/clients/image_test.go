@@ -25,6 +25,9 @@ const (
 	pauseImage  = "localhost/pause:latest"  // what holds a pod's namespaces
 )
 
+// asLinux ends the name of the same image's archive for a client that knows no wasi/wasm.
+const asLinux = ".linux.tar"
+
 // workload is one of the two kinds that each row runs.
 type workload struct {
 	name, image, program, hello string
@@ -181,6 +184,9 @@ var imageFiles = sync.OnceValues(func() (map[string]string, error) {
 			return nil, err
 		}
 		list[image.name] = path
+		if err := archive(path+asLinux, image.name, "linux", "amd64", image.entrypoint, image.files); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 })
