@@ -94,8 +94,9 @@ func archive(path, name, system, arch string, entrypoint []string, files []entry
 	}
 	config := encode(map[string]any{
 		"os": system, "architecture": arch,
-		"config": map[string]any{"Entrypoint": entrypoint, "Cmd": command, "Env": []string{"PATH=/bin", "GREETING=good day"}},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layerDesc.Digest}},
+		"config":  map[string]any{"Entrypoint": entrypoint, "Cmd": command, "Env": []string{"PATH=/bin", "GREETING=good day"}},
+		"rootfs":  map[string]any{"type": "layers", "diff_ids": []string{layerDesc.Digest}},
+		"history": []map[string]string{{"created_by": "integration/clients"}},
 	})
 	configDesc := describe("application/vnd.oci.image.config.v1+json", config)
 	manifest := encode(map[string]any{
@@ -213,7 +214,7 @@ func busybox() ([]entry, error) {
 		{name: "bin/busybox", mode: 0o755, content: content},
 		{name: "probe", mode: 0o755, content: []byte(probe)},
 	}
-	for _, name := range []string{"sh", "true", "cat", "echo", "sleep", "env", "ls", "id", "kill", "ps", "nc", "wget", "httpd", "stat", "grep", "test", "head", "dd", "mkdir", "ip", "hostname", "touch"} {
+	for _, name := range []string{"sh", "true", "cat", "echo", "sleep", "env", "ls", "id", "kill", "ps", "nc", "wget", "httpd", "stat", "grep", "test", "head", "dd", "mkdir", "ip", "cp", "mv", "cmp", "chmod", "hostname", "touch"} {
 		files = append(files, entry{name: "bin/" + name, mode: 0o777, link: "busybox"})
 	}
 	return files, nil

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -8,12 +9,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // machineConf is what this kind of machine needs beside the drop-in: no systemd, and hard
-// limits below podman's defaults. --network says more where a row needs more.
+// limits below podman's defaults; soft and hard alike, for podman 4.3 swaps the two for an
+// infra container. --network says more where a row needs more.
 const machineConf = `[containers]
-default_ulimits = ["nofile=1024:20000", "nproc=1024:8192"]
+default_ulimits = ["nofile=%d:%[1]d", "nproc=%d:%[2]d"]
 netns = "none"
 [engine]
 cgroup_manager = "cgroupfs"
@@ -26,7 +30,12 @@ var podmanReady = sync.OnceValue(func() error {
 	if err := install(filepath.Join(rootdir, "integration/clients/dropin/podman/containers.conf"), dir+"/50-runw.conf", 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(dir+"/00-machine.conf", []byte(machineConf), 0o644)
+	var files, processes unix.Rlimit
+	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &processes)); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf(machineConf, min(files.Max, 65536), min(processes.Max, 65536))
+	return os.WriteFile(dir+"/00-machine.conf", []byte(conf), 0o644)
 })
 
 var podmanLoaded = map[string]bool{}
