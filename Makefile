@@ -88,7 +88,7 @@ clean: ## remove what the build and the tests made
 ##@ test
 
 .PHONY: test
-test: unit integration integration-native clients ## run every test (installs what is missing)
+test: unit integration clients integration-native ## run every test (installs what is missing)
 
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
