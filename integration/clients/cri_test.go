@@ -66,7 +66,11 @@ func (k kubelet) sandbox(name, handler string, annotations map[string]string) (*
 
 // start creates and starts a container in the pod.
 func (p *pod) start(name, image string, args ...string) error {
-	config := &cri.ContainerConfig{
+	return p.startWith(containerConfig(name, image, args...))
+}
+
+func containerConfig(name, image string, args ...string) *cri.ContainerConfig {
+	return &cri.ContainerConfig{
 		Metadata:    &cri.ContainerMetadata{Name: name},
 		Image:       &cri.ImageSpec{Image: image},
 		Args:        args,
@@ -76,6 +80,10 @@ func (p *pod) start(name, image string, args ...string) error {
 			Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: 128 << 20, CpuShares: 128, OomScoreAdj: 500},
 		},
 	}
+}
+
+func (p *pod) startWith(config *cri.ContainerConfig) error {
+	name := config.Metadata.Name
 	created, err := p.k.runtime.CreateContainer(p.k.ctx, &cri.CreateContainerRequest{PodSandboxId: p.id, Config: config, SandboxConfig: p.config})
 	if err != nil {
 		return fmt.Errorf("create container %s of pod %s: %w", name, p.config.Metadata.Name, err)
