@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"os"
-	"os/signal"
 	"strconv"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -106,10 +105,11 @@ func (t *Target) Exec(a ExecArgs) (status int, err error) {
 	if err := l.checkTerminal(); err != nil {
 		return -1, err
 	}
-	var signals chan os.Signal
+	var signals <-chan os.Signal
 	if !a.Detach {
-		signals = watchSignals()
-		defer signal.Stop(signals)
+		if signals, err = watchSignals(); err != nil {
+			return -1, err
+		}
 	}
 	if err := l.start(); err != nil {
 		l.kill()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -124,14 +123,6 @@ func (l *launch) kill() {
 	_, _ = l.process.Wait()
 }
 
-// watchSignals must come before the process exists, or its SIGCHLD could be
-// missed.
-func watchSignals() chan os.Signal {
-	c := make(chan os.Signal, 2048)
-	signal.Notify(c)
-	return c
-}
-
 // wait passes signals on until the process has ended, and gives its status.
 func (l *launch) wait(signals <-chan os.Signal) int {
 	pid, err := l.process.Pid()
@@ -149,7 +140,6 @@ func (l *launch) wait(signals <-chan os.Signal) int {
 				_, _ = l.process.Wait()
 				return status
 			}
-		case unix.SIGURG: // the Go runtime preempts goroutines with it
 		default:
 			if err := l.process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				logrus.Warnf("container %q: pass on %s: %v", l.id, s, err)

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"os"
-	"os/signal"
 
 	"github.com/opencontainers/runc/libcontainer/system"
 	"github.com/sirupsen/logrus"
@@ -30,15 +29,16 @@ func (r *Runtime) Run(a RunArgs) (status int, err error) {
 // attend creates the container, calls begin and, unless the container is
 // detached, waits for its end. With keep its state stays then.
 func (c *creation) attend(noSubreaper, keep bool, begin func() error) (status int, err error) {
-	var signals chan os.Signal
+	var signals <-chan os.Signal
 	if !c.detach {
 		if !noSubreaper {
 			if err := system.SetSubreaper(1); err != nil {
 				logrus.Warn(err)
 			}
 		}
-		signals = watchSignals()
-		defer signal.Stop(signals)
+		if signals, err = watchSignals(); err != nil {
+			return -1, err
+		}
 	}
 	if err := c.create(); err != nil {
 		return -1, err
