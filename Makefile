@@ -27,6 +27,9 @@ GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI  := $(BUILD)/tools/golangci-lint-$(GOLANGCI_VERSION)
 
+CONTAINERD_VERSION := v2.4.2
+CONTAINERD := $(BUILD)/tools/containerd-$(CONTAINERD_VERSION)
+
 GOVULNCHECK_VERSION := v1.9.0
 CARGO_AUDIT_VERSION := 0.22.2
 
@@ -109,9 +112,16 @@ integration-native: ## run the native rows on Debian's runc and crun: they test 
 
 # A module of its own: the Kubernetes API's Go modules are none of runw's.
 .PHONY: clients
-clients: build ## run podman, containerd's CRI, dockerd and buildah with bin/runw
+clients: build $(CONTAINERD) ## run podman, containerd's CRI, dockerd and buildah with bin/runw
 	@.ci/deps test clients
 	$(GO) -C integration/clients test -count=1 -timeout 20m $(TESTFLAGS)
+	CONTAINERD=$(CONTAINERD) $(GO) -C integration/clients test -count=1 -timeout 10m -run '^TestC(tr|RI)' $(TESTFLAGS)
+
+# Debian's containerd is of the first generation; its own build adds file systems that no test needs.
+$(CONTAINERD):
+	GOFLAGS= GOBIN=$@.new $(GO) install -tags no_btrfs,no_devmapper,no_zfs \
+	  $(addprefix github.com/containerd/containerd/v2/cmd/,$(addsuffix @$(CONTAINERD_VERSION),containerd containerd-shim-runc-v2 ctr))
+	@mv $@.new $@
 
 CYCLES    ?= 2000
 .PHONY: cycles

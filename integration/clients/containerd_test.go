@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,16 +14,38 @@ import (
 
 const containerdSocket = "/run/containerd/containerd.sock"
 
-// criMachine is what this kind of machine needs beside the drop-in: no AppArmor, no
-// CAP_SYS_RESOURCE, images that no registry has, and the plugins where Debian puts them.
-const criMachine = `
+// generation is a containerd with its own form of configuration. What this kind of machine
+// needs beside the drop-in: no AppArmor, no CAP_SYS_RESOURCE, an image that no registry has,
+// and the plugins where Debian puts them.
+type generation struct {
+	dropin  string
+	place   string // where the drop-in goes; machine is appended to the main file
+	machine string
+}
+
+const mainConfig = "/etc/containerd/config.toml"
+
+var (
+	debian = generation{"config-v2.toml", mainConfig, `
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "` + pauseImage + `"
   restrict_oom_score_adj = true
   disable_apparmor = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
-`
+`}
+	newest = generation{"config-v3.toml", "/etc/containerd/conf.d/runw.toml", `
+version = 3
+imports = ["/etc/containerd/conf.d/*.toml"]
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "` + pauseImage + `"
+[plugins."io.containerd.cri.v1.runtime"]
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["/usr/lib/cni"]
+`}
+)
 
 // network is the pods' own: a bridge in the network namespace of this run.
 const network = `{
@@ -33,13 +56,29 @@ const network = `{
 
 var containerdReady = sync.OnceValue(startContainerd)
 
-// startContainerd starts it with the drop-in as its configuration. It ends with the run.
+// startContainerd starts Debian's, or the containerd 2 in the directory CONTAINERD, with the
+// drop-in as its configuration. It ends with the run.
 func startContainerd() error {
-	dropin, err := os.ReadFile(filepath.Join(rootdir, "integration/clients/dropin/containerd/config-v2.toml"))
+	version := debian
+	if dir := os.Getenv("CONTAINERD"); dir != "" {
+		version = newest
+		// containerd finds its shim in PATH.
+		if err := os.Setenv("PATH", dir+":"+os.Getenv("PATH")); err != nil {
+			return err
+		}
+	}
+	if err := install(filepath.Join(rootdir, "integration/clients/dropin/containerd", version.dropin), version.place, 0o644); err != nil {
+		return err
+	}
+	config, err := os.OpenFile(mainConfig, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile("/etc/containerd/config.toml", []byte(string(dropin)+criMachine), 0o644); err != nil {
+	if version.place != mainConfig {
+		err = config.Truncate(0) // Debian's is of version 2
+	}
+	_, werr := config.WriteString(version.machine)
+	if err := errors.Join(err, werr, config.Close()); err != nil {
 		return err
 	}
 	if err := os.MkdirAll("/etc/cni/net.d", 0o755); err != nil {
@@ -98,7 +137,12 @@ func ctr(t *testing.T, namespace string) client {
 		if name == nativeImage || name == pauseImage {
 			platform = "linux/amd64"
 		}
-		c.run("images", "import", "--platform", platform, path).ok()
+		args := []string{"images", "import", "--platform", platform}
+		if os.Getenv("CONTAINERD") != "" {
+			// The transfer service, which else does it, unpacks for the platforms of its configuration.
+			args = append(args, "--local")
+		}
+		c.run(append(args, path)...).ok()
 	}
 	ctrLoaded[namespace] = true
 	return c
