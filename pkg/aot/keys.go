@@ -12,7 +12,7 @@ import (
 // file need not be read: sets of keyWays slots, and an identity may stand in
 // any slot of its set. Whatever is wrong with a slot makes it an empty one.
 //
-//	0  slot CRC   u32   CRC-32C of the rest of the slot
+//	0  slot CRC   u32   CRC-32 of the rest of the slot
 //	4  format     u32
 //	8  recorded   u64   Unix time in ns; the oldest of a set is replaced
 //	16 length     u64   of the module

@@ -23,7 +23,11 @@ import (
 // The mount is found by its id and not by comparing paths: a guest may rename
 // the directory that a mount point is in, and could make one mount look like
 // another. Names like /proc/irq/7 are refused along with the processes.
+//
+// The mount table is read when an object first could be on a procfs: most
+// guests never ask for one, and reading takes as long as opening a module.
 type procGuard struct {
+	loaded bool
 	// fdDir is this process's /proc/self/fd, O_PATH; -1 if there is none, and
 	// then everything on a procfs is refused.
 	fdDir int
@@ -38,21 +42,28 @@ type procGuard struct {
 // one number a layer or subvolume.
 const maxDevices = 256
 
-// newProcGuard reads the mount table as it is now. It never fails: what it
-// cannot find out it refuses later.
 func newProcGuard() procGuard {
-	g := procGuard{fdDir: -1, roots: map[uint64]string{}, devices: map[uint64]bool{}}
+	return procGuard{fdDir: -1, roots: map[uint64]string{}, devices: map[uint64]bool{}}
+}
+
+// load reads the mount table as it is now, once. It never fails: what it cannot
+// find out is refused.
+func (g *procGuard) load() {
+	if g.loaded {
+		return
+	}
+	g.loaded = true
 	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return g
+		return
 	}
 	defer table.Close()
 	if !isProcfs(int(table.Fd())) || g.readMounts(table) != nil {
-		return g
+		return
 	}
 	fd, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return g
+		return
 	}
 	g.fdDir = fd
 	// An image could bring a directory of that name, or somebody mount another
@@ -60,14 +71,13 @@ func newProcGuard() procGuard {
 	if name, ok := g.name(fd); !ok || !isProcfs(fd) || !strings.HasSuffix(name, "/fd") {
 		g.close()
 	}
-	return g
 }
 
 func (g *procGuard) close() {
 	if g.fdDir >= 0 {
 		_ = unix.Close(g.fdDir)
 	}
-	g.fdDir = -1
+	g.fdDir, g.loaded = -1, true
 }
 
 // readMounts collects the procfs mounts of a mountinfo (proc(5)):
@@ -110,6 +120,7 @@ func (g *procGuard) harmless(st *unix.Stat_t) bool {
 	if unix.Major(uint64(st.Dev)) != 0 {
 		return true
 	}
+	g.load()
 	proc, known := g.devices[uint64(st.Dev)]
 	return known && !proc
 }
@@ -166,6 +177,7 @@ func (g *procGuard) publicObject(fd int) bool {
 
 // name is the kernel's path of an open object.
 func (g *procGuard) name(fd int) (string, bool) {
+	g.load()
 	if g.fdDir < 0 {
 		return "", false
 	}
@@ -192,6 +204,9 @@ func hasNumber(path string) bool {
 // to a symlink itself.
 func (g *procGuard) setTimes(fd int, ts *[2]unix.Timespec) Errno {
 	err := unix.UtimesNanoAt(fd, "", ts[:], unix.AT_EMPTY_PATH)
+	if err == unix.EINVAL {
+		g.load()
+	}
 	if err == unix.EINVAL && g.fdDir >= 0 {
 		err = unix.UtimesNanoAt(g.fdDir, strconv.Itoa(fd), ts[:], 0)
 	}

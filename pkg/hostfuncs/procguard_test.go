@@ -73,6 +73,7 @@ func TestProcGuard(t *testing.T) {
 	eachResolver(t, func(t *testing.T, mode openat2State) {
 		g := rootGuest(t)
 		g.fs.openat2 = mode
+		g.fs.guard.load() // keeps a descriptor of its own
 		before := openFDs(t)
 		for _, process := range []string{
 			"proc/self", "proc/thread-self", fmt.Sprint("proc/", pid), fmt.Sprint("proc/", tid),
