@@ -1,3 +1,8 @@
+// The Go runtime looks up its CPU limit in the cgroup files at each start of a
+// process, and again each second. Only a compiler has a use for that.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (

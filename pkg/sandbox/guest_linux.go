@@ -66,8 +66,10 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, shownArgs(p.Args)...)
 	os.Args[0] = wasmInit
 	// Nothing of the guest's environment: a Go program reads GODEBUG, and one
-	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE.
-	p.Env = nil
+	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE. Beside the
+	// guest, which is one thread, one more processor is enough for the runtime
+	// on the largest machine; each has caches of its own.
+	p.Env = []string{"GOMAXPROCS=2"}
 	return handoff, nil
 }
 

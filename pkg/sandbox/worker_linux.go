@@ -123,7 +123,7 @@ func startWorker(job, output *os.File) (_ *worker, retErr error) {
 	p.cmd = exec.Command("/proc/self/exe", CompileCommand, "3")
 	p.cmd.Args[0] = "runw"
 	// GODEBUG and the like are the caller's to set for itself.
-	p.cmd.Env = []string{}
+	p.cmd.Env = []string{"GODEBUG=containermaxprocs=1"}
 	p.cmd.Stderr = p.stderr
 	p.cmd.ExtraFiles = []*os.File{orders, job, output}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{
