@@ -41,6 +41,7 @@ func TestMain(m *testing.M) {
 		code, err = outside()
 	} else if err = furnish(); err == nil {
 		code = m.Run()
+		err = left()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "clients:", err)
@@ -125,6 +126,35 @@ func furnish() error {
 		os.Unsetenv(name)
 	}
 	return errors.Join(os.Setenv("HOME", tmp), os.Setenv("TMPDIR", tmp))
+}
+
+// left names what runw has left behind of the containers that the tests have removed: its
+// state, for whichever client, and its processes. Clients remove some after the fact.
+func left() error {
+	var found []string
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		found = nil
+		for _, pattern := range []string{
+			"/run/runw/*", "/run/user/*/runw/*", // podman, buildah
+			"/run/containerd/runc/*/*", "/run/docker/runtime-*/*/*",
+		} {
+			paths, _ := filepath.Glob(pattern)
+			found = append(found, paths...)
+		}
+		// A file below /usr/local/sbin, the same sealed in a file system of its own, or a memfd.
+		executables, _ := filepath.Glob("/proc/[0-9]*/exe")
+		for _, path := range executables {
+			if program, err := os.Readlink(path); err == nil && strings.Contains(filepath.Base(program), "runw") {
+				found = append(found, path+" -> "+program)
+			}
+		}
+		if len(found) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("left behind: %s", strings.Join(found, ", "))
+		}
+	}
 }
 
 // overlay makes dir writable for this run alone.

@@ -134,3 +134,22 @@ func cgroupFile(t *testing.T, pid, controller, name string) string {
 	skip(t, "no cgroup v1 hierarchy %s", controller)
 	return ""
 }
+
+// A program is checkpointed where CRIU knows the kernel, and goes on where it was; a module
+// is not, and the refusal says why and leaves it running.
+func TestPodmanCheckpoint(t *testing.T) {
+	c := podman(t)
+	need(t, "criu")
+	id := begun(c, workloads[1])
+	c.run("container", "checkpoint", id).exits(125).says("WebAssembly")
+	c.run("exec", id, workloads[1].program, "hello").ok().says(workloads[1].hello)
+
+	id = begun(c, workloads[0])
+	if r := c.run("container", "checkpoint", id); r.code != 0 {
+		c.run("exec", id, workloads[0].program, "hello").ok().says(workloads[0].hello)
+		lines := strings.Split(strings.TrimSpace(r.err), "\n")
+		skip(t, "CRIU: %s", lines[max(len(lines)-2, 0)])
+	}
+	c.run("container", "restore", id).ok()
+	c.run("exec", id, workloads[0].program, "hello").ok().says(workloads[0].hello)
+}
