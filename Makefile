@@ -100,9 +100,10 @@ unit: ## run the packages' tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
 
 .PHONY: integration
-integration: build ## drive bin/runw with real bundles
+integration: build ## drive bin/runw with real bundles, on each engine
 	@.ci/deps test
 	$(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./integration/...
+	$(if $(filter wasmtime,$(ENGINES)),RUNW_ENGINE=wazero $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./integration,@:)
 
 .PHONY: integration-native
 integration-native: ## run the native rows on Debian's runc and crun: they test the tests

@@ -85,6 +85,9 @@ func newBox(t *testing.T, guest string, args ...string) *box {
 		"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "TMPDIR=" + filepath.Join(b.dir, "tmp"),
 		"RUNW_AOT_DIR=" + filepath.Join(rt.tmp, "aot"),
 	}
+	if engine := os.Getenv("RUNW_ENGINE"); engine != "" {
+		b.env = append(b.env, "RUNW_ENGINE="+engine)
+	}
 	mkdir(t, filepath.Join(b.dir, "tmp"))
 	before := take()
 	var err error
