@@ -135,7 +135,8 @@ static int flood(long mib) {
 	static char block[1 << 16];
 	memset(block, 'x', sizeof block);
 	for (long left = mib << 20; left > 0;) {
-		ssize_t n = write(1, block, sizeof block);
+		// A signal may cut a write short, also the last one.
+		ssize_t n = write(1, block, left < (long)sizeof block ? (size_t)left : sizeof block);
 		if (n < 0)
 			return fail("write");
 		left -= n;
