@@ -157,12 +157,13 @@ func left() error {
 	}
 }
 
-// overlay makes dir writable for this run alone.
+// overlay makes dir writable for this run alone. What is written is on the run's own /run,
+// for an overlay does not go on top of another, which a container's / often is.
 func overlay(dir string) error {
 	var parts []string
 	for _, part := range []string{"upper", "work"} {
-		path := filepath.Join(tmp, part+strings.ReplaceAll(dir, "/", "-"))
-		if err := os.Mkdir(path, 0o755); err != nil {
+		path := filepath.Join("/run/runw-test", dir, part)
+		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
 		parts = append(parts, part+"dir="+path)
