@@ -87,22 +87,29 @@ func startContainerd() error {
 	if err := os.WriteFile("/etc/cni/net.d/10-runw-test.conflist", []byte(network), 0o644); err != nil {
 		return err
 	}
-	if err := daemon("containerd", "containerd"); err != nil {
+	return runContainerd()
+}
+
+// containerd is the running daemon.
+var containerd *exec.Cmd
+
+func runContainerd() (err error) {
+	if containerd, err = daemon("containerd", "containerd"); err != nil {
 		return err
 	}
 	return answers("containerd", "ctr", "version")
 }
 
 // daemon starts a daemon, with its output in a file.
-func daemon(name string, argv ...string) error {
-	log, err := os.Create(filepath.Join(tmp, name+".log"))
+func daemon(name string, argv ...string) (*exec.Cmd, error) {
+	log, err := os.OpenFile(filepath.Join(tmp, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = tmp, log, log
-	return cmd.Start()
+	return cmd, cmd.Start()
 }
 
 // answers waits until the daemon does.

@@ -46,6 +46,10 @@ type pod struct {
 
 // sandbox runs a pod's sandbox below the runtime handler.
 func (k kubelet) sandbox(name, handler string, annotations map[string]string) (*pod, error) {
+	return k.sandboxWith(name, handler, annotations, nil)
+}
+
+func (k kubelet) sandboxWith(name, handler string, annotations map[string]string, security *cri.LinuxSandboxSecurityContext) (*pod, error) {
 	logs := filepath.Join(tmp, "pods", name)
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return nil, err
@@ -55,7 +59,7 @@ func (k kubelet) sandbox(name, handler string, annotations map[string]string) (*
 		Hostname:     name,
 		LogDirectory: logs,
 		Annotations:  annotations,
-		Linux:        &cri.LinuxPodSandboxConfig{CgroupParent: "/" + cgroupPrefix + "/" + name},
+		Linux:        &cri.LinuxPodSandboxConfig{CgroupParent: "/" + cgroupPrefix + "/" + name, SecurityContext: security},
 	}
 	answer, err := k.runtime.RunPodSandbox(k.ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	if err != nil {

@@ -21,7 +21,7 @@ func startDocker() error {
 		return err
 	}
 	// /var/lib is a tmpfs here, in which overlay2 works as on any file system.
-	err := daemon("dockerd", "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
+	_, err := daemon("dockerd", "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
 		"--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", "/"+cgroupPrefix, "--add-runtime", "runw-by-flag="+runw,
 		"--host", dockerSocket)
 	if err != nil {
