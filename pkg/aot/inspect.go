@@ -62,6 +62,9 @@ type Info struct {
 	// GC tells of struct or array types or of declared subtyping; Tags of
 	// exception tags.
 	GC, Tags bool
+
+	// Refused names a feature that no engine here has.
+	Refused string
 }
 
 // Export finds an export by name.
@@ -143,6 +146,7 @@ const (
 	typeFunc   = 0x60
 	typeStruct = 0x5f
 	typeArray  = 0x5e
+	typeCont   = 0x5d
 	typeSub    = 0x50
 	typeSubFin = 0x4f
 	typeRec    = 0x4e
@@ -184,6 +188,9 @@ func (d *inspector) subType(r *reader) {
 	case typeArray:
 		d.info.GC = true
 		fieldType(r)
+	case typeCont:
+		d.info.Refused = "stack switching (continuation types)"
+		r.skipSigned(33)
 	default:
 		r.pos--
 		r.fail(fmt.Errorf("unknown type form %#x", c))
@@ -307,8 +314,9 @@ func limits(r *reader) (flags byte, lo, hi uint64) {
 
 func (d *inspector) memory(r *reader) {
 	flags, lo, hi := limits(r)
-	if flags&limPageSize != 0 && r.err == nil {
-		r.fail(errors.New("custom page sizes are not supported"))
+	if flags&limPageSize != 0 {
+		d.info.Refused = "custom page sizes"
+		r.u32()
 	}
 	d.info.Memories++
 	if d.info.Memories > 1 || r.err != nil {

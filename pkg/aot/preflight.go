@@ -134,7 +134,7 @@ func codeSection(r *reader) {
 }
 
 // constExpr steps over a constant expression (core spec 3.4.13 with extended
-// const; GC's constructors are in no module the engines take).
+// const and GC's constructors).
 func constExpr(r *reader) {
 	for r.err == nil {
 		switch op := r.u8(); op {
@@ -153,6 +153,8 @@ func constExpr(r *reader) {
 		case 0xd0: // ref.null
 			r.skipSigned(33)
 		case 0x6a, 0x6b, 0x6c, 0x7c, 0x7d, 0x7e: // add, sub, mul
+		case 0xfb:
+			gcConstructor(r)
 		case 0xfd: // v128.const
 			if sub := r.u32(); sub != 12 {
 				r.fail(fmt.Errorf("vector instruction %d in a constant expression", sub))
@@ -161,5 +163,20 @@ func constExpr(r *reader) {
 		default:
 			r.fail(fmt.Errorf("instruction %#x in a constant expression", op))
 		}
+	}
+}
+
+// gcConstructor steps over the operands of an instruction of the GC proposal
+// that a constant expression may have.
+func gcConstructor(r *reader) {
+	switch op := r.u32(); op {
+	case 0, 1, 6, 7: // struct.new, struct.new_default, array.new, array.new_default
+		r.u32()
+	case 8: // array.new_fixed
+		r.u32()
+		r.u32()
+	case 0x1a, 0x1b, 0x1c: // any.convert_extern, extern.convert_any, ref.i31
+	default:
+		r.fail(fmt.Errorf("instruction 0xfb %d in a constant expression", op))
 	}
 }

@@ -1,12 +1,14 @@
 package aot
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
@@ -129,16 +131,43 @@ func wazeroCompile(ctx context.Context, rt wazero.Runtime, wasm []byte) (m wazer
 	defer recovered(&err)
 	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	if m, err = rt.CompileModule(ctx, wasm); err != nil {
-		return nil, wazeroCompileError(err)
+		return nil, wazeroCompileError(err, wasm)
 	}
 	return m, nil
 }
 
+// hasRelaxedSIMD finds the instructions of that proposal, 0x100 to 0x113, or
+// bytes like theirs, in a module that wazero refused: it takes their last byte
+// for the start of a block, which then has no end.
+func hasRelaxedSIMD(wasm []byte) bool {
+	for {
+		at := bytes.IndexByte(wasm, 0xfd)
+		if at < 0 || at+2 >= len(wasm) {
+			return false
+		}
+		if wasm[at+1] >= 0x80 && wasm[at+1] <= 0x93 && wasm[at+2] == 2 {
+			return true
+		}
+		wasm = wasm[at+1:]
+	}
+}
+
 // wazeroCompileError adds the reader's word for features that wazero reports
 // by opcode. Legacy exceptions are opcodes 6, 7, 9, 24 and 25.
-func wazeroCompileError(err error) error {
-	if strings.Contains(err.Error(), "legacy") {
-		return fmt.Errorf("engine wazero: WebAssembly feature legacy exceptions: %w: %w", ErrUnsupported, err)
+func wazeroCompileError(err error, wasm []byte) error {
+	feature := ""
+	switch {
+	case strings.Contains(err.Error(), "legacy"):
+		feature = "legacy exceptions"
+	case slices.ContainsFunc([]string{"0x13", "0x14", "0x15", "0x16"}, func(op string) bool {
+		return strings.HasSuffix(err.Error(), "unknown misc opcode "+op)
+	}):
+		feature = "wide arithmetic"
+	case hasRelaxedSIMD(wasm):
+		feature = "relaxed SIMD"
+	}
+	if feature != "" {
+		return fmt.Errorf("engine wazero: WebAssembly feature %s: %w: %w", feature, ErrUnsupported, err)
 	}
 	return fmt.Errorf("invalid module: %w", err)
 }
@@ -336,6 +365,9 @@ func checkModule(secs []section) (*Info, error) {
 	info, err := inspect(secs)
 	if err != nil {
 		return nil, err
+	}
+	if info.Refused != "" {
+		return nil, fmt.Errorf("WebAssembly feature %s: %w", info.Refused, ErrUnsupported)
 	}
 	return info, preflight(secs)
 }
