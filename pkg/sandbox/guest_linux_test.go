@@ -76,7 +76,7 @@ func TestGuestInstall(t *testing.T) {
 	if want := []string{"/proc/self/exe", "engine", "4", "/app.wasm", "x"}; !reflect.DeepEqual(p.Args, want) {
 		t.Errorf("args %q, want %q", p.Args, want)
 	}
-	if len(p.Env) != 0 {
+	if want := []string{"GOMAXPROCS=2"}; !reflect.DeepEqual(p.Env, want) {
 		t.Errorf("the engine gets the environment %q", p.Env)
 	}
 	if n := len(p.ExtraFiles); n != 4 || p.ExtraFiles[1] != handoff || p.ExtraFiles[2] != g.Module || p.ExtraFiles[3] != g.Artifact {
