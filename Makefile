@@ -144,7 +144,7 @@ fuzz-list:
 	@grep -rE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg integration | \
 	  sed -nE 's,^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]+)\(.*,./\1 \2,p' | sort
 
-.PHONY: bench bench-density bench-kernels
+.PHONY: bench bench-density bench-kernels bench-net
 bench: build ## measure start-up, memory and host calls beside runc and crun
 	@.ci/deps test
 	$(GO) run ./integration/bench $(BENCHFLAGS)
@@ -152,6 +152,10 @@ bench: build ## measure start-up, memory and host calls beside runc and crun
 bench-density: build ## run 1000 idle Wasm containers at once (BENCHFLAGS=-count=N)
 	@.ci/deps test
 	$(GO) run ./integration/bench $(BENCHFLAGS) density
+
+bench-net: build ## measure a C server as a module against itself as a native program
+	@.ci/deps test
+	$(GO) run ./integration/benchnet $(BENCHFLAGS)
 
 bench-kernels: build ## measure compute speed of the engines against gcc -O2
 	@.ci/deps test
