@@ -108,6 +108,7 @@ func furnish() error {
 			return fmt.Errorf("mount an own %s: %w", dir, err)
 		}
 	}
+	settle()
 	if err := errors.Join(overlay("/etc"), overlay("/usr/local/sbin")); err != nil {
 		return err
 	}
@@ -126,6 +127,49 @@ func furnish() error {
 		os.Unsetenv(name)
 	}
 	return errors.Join(os.Setenv("HOME", tmp), os.Setenv("TMPDIR", tmp))
+}
+
+// settle lets cgroup v1 hierarchies go that nobody has mounted. The kernel keeps one whose
+// last cgroup was still dying at its unmount, until the next one, and as long as every
+// process is in a hierarchy that it cannot see, containerd reads no metrics at all.
+func settle() {
+	dir := filepath.Join(tmp, "hierarchy")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return
+	}
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		controllers := unseen()
+		if len(controllers) == 0 {
+			return
+		}
+		for _, controller := range controllers {
+			if unix.Mount("cgroup", dir, "cgroup", 0, controller) == nil {
+				_ = unix.Unmount(dir, 0)
+			}
+		}
+	}
+}
+
+// unseen lists the controllers of this process's cgroup v1 hierarchies that are not mounted
+// where programs look for them.
+func unseen() []string {
+	content, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil
+	}
+	var list []string
+	for line := range strings.Lines(string(content)) {
+		_, rest, _ := strings.Cut(line, ":")
+		controllers, _, _ := strings.Cut(rest, ":")
+		if controllers == "" || strings.HasPrefix(controllers, "name=") {
+			continue
+		}
+		first, _, _ := strings.Cut(controllers, ",")
+		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", first, "cgroup.procs")); err != nil {
+			list = append(list, controllers)
+		}
+	}
+	return list
 }
 
 // left names what runw has left behind of the containers that the tests have removed: its

@@ -20,7 +20,7 @@ func TestPodmanAnnotations(t *testing.T) {
 	}
 	c.run("run", "--rm", "--annotation", "run.oci.handler=wasm-smart", nativeImage).ok().says("hello from busybox")
 	c.run("run", "--rm", "--annotation", "run.runw.trace=true", wasmImage).ok().says("fd_write")
-	// The annotations of an image reach the runtime as those of the command line do.
+	// podman before 4.6 passes an image's annotations on as it does those of the command line.
 	dir := t.TempDir()
 	write(t, dir+"/Containerfile", "FROM "+wasmImage+"\n", 0o644)
 	c.run("build", "--annotation", "run.runw.trace=true", "--tag", "localhost/traced", dir).ok()
