@@ -1,13 +1,17 @@
 package clients
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The user of the rootless rows, who exists in this run's /etc alone.
@@ -16,6 +20,9 @@ const (
 	userID   = 54321
 	subIDs   = 2000000 // the first of 65536
 )
+
+// tunError says why there is no network for the user's containers.
+var tunError error
 
 var addUser = sync.OnceValue(func() error {
 	for name, line := range map[string]string{
@@ -38,6 +45,8 @@ var addUser = sync.OnceValue(func() error {
 	if err := os.MkdirAll(filepath.Dir(userRuntime()), 0o755); err != nil {
 		return err
 	}
+	// Before the user's first podman, whose mount namespace is a copy.
+	tunError = openTun()
 	for _, dir := range []string{userHome(), userRuntime()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
@@ -105,6 +114,36 @@ func TestRootlessPodmanLifecycle(t *testing.T) {
 		c.run("start", id).ok()
 		c.run("kill", id).ok()
 		c.run("wait", id).ok().says("137")
+	})
+}
+
+// openTun puts a node that every user can open over /dev/net/tun, which not every machine
+// has as open as Debian does.
+func openTun() error {
+	node := filepath.Join(tmp, "tun")
+	if err := unix.Mknod(node, unix.S_IFCHR, int(unix.Mkdev(10, 200))); err != nil {
+		return err
+	}
+	return errors.Join(os.Chmod(node, 0o666), unix.Mount(node, "/dev/net/tun", "", unix.MS_BIND, ""))
+}
+
+// The network of a user's containers is a process of the user's: slirp4netns, here with a
+// port of the server's on the host's loopback.
+func TestRootlessPodmanNetwork(t *testing.T) {
+	c := rootless(t)
+	need(t, "slirp4netns")
+	if tunError != nil {
+		skip(t, "slirp4netns: %v", tunError)
+	}
+	id := c.run("run", "--detach", "--network", "slirp4netns", "--publish", "127.0.0.1:18080:8080", httpImage, "8080").ok().text()
+	defer c.run("rm", "--force", "--time", "0", id)
+	await(t, "the module's answer on the host", func() bool {
+		answer, err := http.Get("http://127.0.0.1:18080/")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
 	})
 }
 
