@@ -21,7 +21,6 @@ const handler = "runw"
 type kubelet struct {
 	t       *testing.T
 	runtime cri.RuntimeServiceClient
-	images  cri.ImageServiceClient
 	ctx     context.Context
 }
 
@@ -33,7 +32,13 @@ func newKubelet(t *testing.T) kubelet {
 	t.Cleanup(func() { conn.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(cancel)
-	return kubelet{t, cri.NewRuntimeServiceClient(conn), cri.NewImageServiceClient(conn), ctx}
+	k := kubelet{t, cri.NewRuntimeServiceClient(conn), ctx}
+	// containerd answers others before its CRI plugin has read what runs.
+	await(t, "the CRI plugin", func() bool {
+		_, err := k.runtime.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
+		return err == nil
+	})
+	return k
 }
 
 // pod is one pod sandbox and its containers by their names.
@@ -65,6 +70,11 @@ func (k kubelet) sandboxWith(name, handler string, annotations map[string]string
 	if err != nil {
 		return nil, fmt.Errorf("run the sandbox of pod %s: %w", name, err)
 	}
+	// What a failed test leaves is nobody else's failure; removing what is gone is no error.
+	k.t.Cleanup(func() {
+		_, _ = k.runtime.StopPodSandbox(k.ctx, &cri.StopPodSandboxRequest{PodSandboxId: answer.PodSandboxId})
+		_, _ = k.runtime.RemovePodSandbox(k.ctx, &cri.RemovePodSandboxRequest{PodSandboxId: answer.PodSandboxId})
+	})
 	return &pod{k, answer.PodSandboxId, config, map[string]string{}}, nil
 }
 

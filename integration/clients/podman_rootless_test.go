@@ -21,8 +21,8 @@ const (
 	subIDs   = 2000000 // the first of 65536
 )
 
-// tunError says why there is no network for the user's containers.
-var tunError error
+// errTun says why there is no network for the user's containers.
+var errTun error
 
 var addUser = sync.OnceValue(func() error {
 	for name, line := range map[string]string{
@@ -46,7 +46,7 @@ var addUser = sync.OnceValue(func() error {
 		return err
 	}
 	// Before the user's first podman, whose mount namespace is a copy.
-	tunError = openTun()
+	errTun = openTun()
 	for _, dir := range []string{userHome(), userRuntime()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			return err
@@ -132,8 +132,8 @@ func openTun() error {
 func TestRootlessPodmanNetwork(t *testing.T) {
 	c := rootless(t)
 	need(t, "slirp4netns")
-	if tunError != nil {
-		skip(t, "slirp4netns: %v", tunError)
+	if errTun != nil {
+		skip(t, "slirp4netns: %v", errTun)
 	}
 	id := c.run("run", "--detach", "--network", "slirp4netns", "--publish", "127.0.0.1:18080:8080", httpImage, "8080").ok().text()
 	defer c.run("rm", "--force", "--time", "0", id)
