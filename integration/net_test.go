@@ -151,6 +151,7 @@ type httpServer struct {
 var httpServers = []httpServer{
 	{"C", "c/http", []string{"127.0.0.1:8080"}, "Hello from a WebAssembly module or a program.\n"},
 	{"Go", "go/net", []string{"serve", "8080"}, "Hello from Go.\n"},
+	{"Rust", "rust/serve", []string{"127.0.0.1:8080"}, "Hello from Rust.\n"},
 }
 
 const serverAddress = "127.0.0.1:8080"

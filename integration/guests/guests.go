@@ -3,6 +3,7 @@
 //	guests/c/probe.c        clang --target=wasm32-wasi, and the flags of a first line "// build: ..."
 //	guests/go/NAME/         GOOS=wasip1 GOARCH=wasm go build
 //	guests/rust/probe.rs    rustc --target wasm32-wasi
+//	guests/rust/NAME/       a program with crates: .ci/rust-guest
 //	guests/wat/NAME.wat     wat2wasm
 //
 // A new guest goes into its language's folder; nothing has to be registered.
@@ -62,6 +63,10 @@ func Build(name string) (string, error) {
 		cmd = exec.Command("go", "build", "-trimpath", "-ldflags=-s -w")
 		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
 	case "rust":
+		if _, err := os.Stat(source); err == nil {
+			cmd = exec.Command(filepath.Join(root, ".ci", "rust-guest"), source)
+			break
+		}
 		source += ".rs"
 		cmd = exec.Command(rustc(), "--target", "wasm32-wasi", "-O", source)
 	case "wat":
