@@ -103,10 +103,6 @@ func median(list []float64) float64 {
 // series are the rounds of one figure, of the module and of the native program.
 type series struct{ wasm, native []float64 }
 
-func (s *series) add(wasm, native float64) {
-	s.wasm, s.native = append(s.wasm, wasm), append(s.native, native)
-}
-
 func (s *series) ratio() float64 {
 	var list []float64
 	for i := range s.wasm {

@@ -66,7 +66,7 @@ func (e *wasmtimeEngine) within(bytes uint64) engine {
 // is a quarter of what can be had.
 func (e *wasmtimeEngine) binary(threads int) *wasmtimeBinary {
 	if threads > 1 {
-		os.Setenv("RAYON_NUM_THREADS", strconv.Itoa(threads))
+		_ = os.Setenv("RAYON_NUM_THREADS", strconv.Itoa(threads)) // fails for a bad name only
 	}
 	growth := uint64(0)
 	if e.narrow {
