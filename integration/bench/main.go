@@ -2,6 +2,7 @@
 // quotes medians and ratios: single figures of a busy machine mean little.
 //
 //	bench              starts, first starts, page faults, idle memory, host calls
+//	bench starts       starts alone
 //	bench density      many idle containers at once
 //	bench kernels      compute speed against gcc -O2
 package main
@@ -38,12 +39,14 @@ func main() {
 		switch what := flag.Arg(0); what {
 		case "":
 			return b.usual(*rounds)
+		case "starts":
+			return b.starts(*rounds)
 		case "density":
 			return b.density(*count)
 		case "kernels":
 			return b.kernels(*rounds)
 		default:
-			return fmt.Errorf("%q: want density, kernels or nothing", what)
+			return fmt.Errorf("%q: want starts, density, kernels or nothing", what)
 		}
 	})
 	if err != nil {
