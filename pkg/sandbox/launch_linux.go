@@ -97,7 +97,7 @@ func (l *launch) start() (retErr error) {
 	if bring == nil {
 		bring = l.container.Start
 	}
-	if err := bring(p); err != nil {
+	if err := withOneProcessor(func() error { return bring(p) }); err != nil {
 		return err
 	}
 	if err := l.stdio.started(); err != nil {
@@ -165,4 +165,16 @@ func reap(pid int) (status int, ended bool) {
 			status, ended = ws.ExitStatus(), true
 		}
 	}
+}
+
+// withOneProcessor lets libcontainer's init start with GOMAXPROCS=1, which
+// libcontainer passes on from here and which init comes to anyway: its work is
+// one goroutine's, and threads that wake each other for it were a tenth of a
+// start. Hooks without an environment of their own see the variable as well.
+func withOneProcessor(start func() error) error {
+	const name = "GOMAXPROCS"
+	if _, set := os.LookupEnv(name); !set && os.Setenv(name, "1") == nil {
+		defer os.Unsetenv(name)
+	}
+	return start()
 }
