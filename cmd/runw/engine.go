@@ -76,7 +76,7 @@ func runGuest(r *sandbox.Received, stderr *os.File) error {
 	if err != nil {
 		return err
 	}
-	defer module.Close()
+	// The module is not closed: the process ends with it.
 	config, err := hostConfig(r, stderr)
 	if err != nil {
 		return err
