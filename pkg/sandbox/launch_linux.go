@@ -174,7 +174,7 @@ func reap(pid int) (status int, ended bool) {
 func withOneProcessor(start func() error) error {
 	const name = "GOMAXPROCS"
 	if _, set := os.LookupEnv(name); !set && os.Setenv(name, "1") == nil {
-		defer os.Unsetenv(name)
+		defer func() { _ = os.Unsetenv(name) }()
 	}
 	return start()
 }
