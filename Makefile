@@ -56,6 +56,11 @@ build: ## build the static bin/runw (default)
 engines:
 	$(if $(filter wasmtime,$(ENGINES)),@.ci/wasmtime $(BUILD)/wasmtime,@:)
 
+# The libraries of inference are the host's: these are for tests and measurements.
+.PHONY: accel-libs
+accel-libs: ## fetch llama.cpp, ONNX Runtime and a model from their npm packages into build/accel
+	@.ci/accel-libs $(BUILD)/accel
+
 # wazero only: there is no Rust standard library for another architecture in Debian.
 .PHONY: build-arm64
 build-arm64: ENGINES := wazero
@@ -95,8 +100,8 @@ test: unit integration clients integration-native ## run every test (installs wh
 
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
-	@.ci/deps test
-	@$(MAKE) -s engines
+	@.ci/deps test vulkan
+	@$(MAKE) -s engines accel-libs
 	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
 
 .PHONY: integration
