@@ -112,6 +112,29 @@ func TestOCIImports(t *testing.T) {
 	}
 }
 
+// purego makes a program dynamic, and a dynamic runw cannot start in an empty
+// root filesystem.
+func TestStaticImports(t *testing.T) {
+	needRunw(t)
+	root, err := guests.Root()
+	must(t, err)
+	cmd := exec.Command("go", "list", "-deps", "-tags", "seccomp wasmtime", "./cmd/runw")
+	cmd.Dir, cmd.Stderr = root, os.Stderr
+	out, err := cmd.Output()
+	must(t, err)
+	list := strings.Fields(string(out))
+	if !slices.Contains(list, module+"/pkg/sandbox") {
+		t.Fatalf("go list knows %d packages of cmd/runw, and not pkg/sandbox", len(list))
+	}
+	for _, path := range list {
+		for _, forbidden := range []string{"github.com/ebitengine/purego", module + "/pkg/accel/ggml", module + "/pkg/accel/onnx", module + "/pkg/accel/acceltest"} {
+			if path == forbidden || strings.HasPrefix(path, forbidden+"/") {
+				t.Errorf("cmd/runw imports %s, directly or not", path)
+			}
+		}
+	}
+}
+
 // Each package says what it is for, and the rooms why they are as they are.
 func TestDocumentation(t *testing.T) {
 	for _, p := range packages(t) {
@@ -328,7 +351,7 @@ func TestOtherArchitectures(t *testing.T) {
 	root, err := guests.Root()
 	must(t, err)
 	for _, arch := range []string{"arm64", "riscv64"} {
-		cmd := exec.Command("go", "build", "./pkg/oci/...", "./pkg/aot/...", "./pkg/hostfuncs/...")
+		cmd := exec.Command("go", "build", "./pkg/oci/...", "./pkg/aot/...", "./pkg/hostfuncs/...", "./pkg/accel/wire/...")
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: %v: %s", arch, err, out)

@@ -1,0 +1,17 @@
+package wire
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// SegmentBlocks is how much memory the segment has, in units of 512 bytes.
+func (c *Client) SegmentBlocks(t *testing.T) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Fstat(c.worker.segment, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks
+}
