@@ -1,6 +1,6 @@
 // Package hostfuncs is everything a guest can import: WASI preview1, complete,
-// on one table of descriptors. It imports no engine; pkg/hostfuncs/abi is what
-// both sides know.
+// on one table of descriptors, WasmEdge's sockets and WASI-NN. It imports no
+// engine; pkg/hostfuncs/abi is what both sides know.
 //
 //	        guest                        engine (pkg/aot)
 //	          │ call                          │ Check, New, Link
@@ -50,4 +50,12 @@
 //	             path_remove_directory path_rename path_symlink path_unlink_file
 //	             (bodies: path.go, path_open.go; the way there: resolve.go,
 //	             walk.go, procguard.go)
+//
+// The functions of wasi_ephemeral_nn, whose work is done in another process:
+//
+//	nn.go        load load_by_name load_by_name_with_config
+//	             init_execution_context set_input compute get_output
+//	             compute_single get_output_single fini_single unload
+//	             finalize_execution_context
+//	             (loading: nn_load.go; behind Inference: pkg/accel/wire)
 package hostfuncs

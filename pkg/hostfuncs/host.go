@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/runw/runw/pkg/accel"
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,8 @@ type Config struct {
 	MaxFDs int
 	// Net is what the guest may do on the network.
 	Net NetPolicy
+	// NN is what the guest may compute on.
+	NN NN
 	// Trace, if not nil, gets one line per call of the guest.
 	Trace io.Writer
 }
@@ -58,6 +61,7 @@ type Host struct {
 	watches   [watches]watch
 	msg       message
 	sock      sockets
+	nn        neural
 	trace     io.Writer
 	// raise sends a stop signal to this process; a fuzz target that stopped
 	// itself would hang.
@@ -68,8 +72,9 @@ type Host struct {
 // function that nothing here offers, or asks for it with another type.
 var ErrUnknownImport = errors.New("unknown import")
 
-// New builds the guest's world. The descriptors of c belong to the Host from
-// then on and Close closes them; if New fails they stay the caller's.
+// New builds the guest's world. The descriptors and the inference of c
+// belong to the Host from then on and Close closes them; if New fails they stay
+// the caller's.
 func New(c Config) (*Host, error) {
 	h := &Host{trace: c.Trace, poll: poller{timer: -1}, raise: raiseSelf}
 	var err error
@@ -89,6 +94,7 @@ func New(c Config) (*Host, error) {
 	h.watches = [watches]watch{watchLevel: {epfd: -1}, watchEdge: {epfd: -1, edge: unix.EPOLLET, index: watchEdge}}
 	h.clock = newClock()
 	h.sock.policy = c.Net
+	h.nn.NN = c.NN
 	if err = h.takeOver(slices.Concat(c.Stdio[:], c.Inherited)); err != nil {
 		return nil, err
 	}
@@ -154,19 +160,26 @@ func (h *Host) Close() error {
 		h.watches[i].close()
 	}
 	h.fs.guard.close()
+	if h.nn.Inference != nil {
+		if err := h.nn.Inference.Close(); err != nil && first == nil {
+			first = fmt.Errorf("inference: %w", err)
+		}
+	}
 	return first
 }
 
 // function is one host function as the family files (fs.go, clock.go, …)
 // declare it: params and results spell the signature with one letter a value,
-// 'i' for i32, 'I' for i64, 'f' for f32 and 'F' for f64. Exactly one of call and end is set: call's
-// errno becomes the i32 result, end decides itself how the guest goes on.
+// 'i' for i32, 'I' for i64, 'f' for f32 and 'F' for f64. Exactly one of call, nn and end is set: the
+// errno of call or nn becomes the i32 result, end decides itself how the guest
+// goes on.
 type function struct {
 	module, name    string
 	params, results string
 	// names are the parameters as a trace shows them; see trace.go.
 	names string
 	call  func(h *Host, mem abi.Memory, p []uint64) Errno
+	nn    func(h *Host, mem abi.Memory, p []uint64) accel.Errno
 	end   func(h *Host, mem abi.Memory, p []uint64) error
 }
 
@@ -246,6 +259,13 @@ func (h *Host) bind(f *function) func(abi.Memory, []uint64) error {
 	if f.end != nil {
 		end := f.end
 		return func(mem abi.Memory, stack []uint64) error { return end(h, mem, stack) }
+	}
+	if f.nn != nil {
+		nn := f.nn
+		return func(mem abi.Memory, stack []uint64) error {
+			stack[0] = uint64(nn(h, mem, stack))
+			return nil
+		}
 	}
 	call := f.call
 	return func(mem abi.Memory, stack []uint64) error {

@@ -17,4 +17,5 @@ var families = [...][]function{
 	pollFunctions,
 	sockFunctions,
 	wasmedgeFunctions,
+	nnFunctions,
 }

@@ -20,9 +20,10 @@ func (s *sockaddr) unixPath() string {
 	return string(name)
 }
 
-// unixDir finds the preopen that a socket's path begins at, as libc does for
-// the paths of files: the longest name that fits, "." for a relative path.
-func (h *Host) unixDir(path string) (*entry, string, Errno) {
+// preopenOf finds the preopen that a path begins at which no libc has split, as
+// libc does: the longest name that fits, "." for a relative path. path is not
+// empty.
+func (h *Host) preopenOf(path string) (*entry, string, Errno) {
 	var dir *entry
 	var rest string
 	best := -1
@@ -61,7 +62,7 @@ func (h *Host) bindUnix(e *entry, a *sockaddr) Errno {
 	if path == "" {
 		return a.bind(e.fd)
 	}
-	dir, rest, errno := h.unixDir(path)
+	dir, rest, errno := h.preopenOf(path)
 	switch {
 	case errno != errnoSuccess:
 		return errno
@@ -104,7 +105,7 @@ func (h *Host) sendUnix(a *sockaddr, call func() Errno) Errno {
 	if path == "" {
 		return call()
 	}
-	dir, rest, errno := h.unixDir(path)
+	dir, rest, errno := h.preopenOf(path)
 	if errno != errnoSuccess {
 		return errno
 	}

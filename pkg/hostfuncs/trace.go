@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runw/runw/pkg/accel"
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 )
 
@@ -105,7 +106,11 @@ func appendOutcome(line []byte, f *function, stack []uint64, err error) []byte {
 	case len(f.results) == 0:
 		return line
 	}
-	return append(append(line, " = "...), Errno(stack[0]).String()...)
+	line = append(line, " = "...)
+	if f.nn != nil {
+		return append(line, nnName(accel.Errno(stack[0]))...)
+	}
+	return append(line, Errno(stack[0]).String()...)
 }
 
 func appendResults(line []byte, names []string, args []uint64, mem abi.Memory) []byte {

@@ -3,6 +3,7 @@ package hostfuncs
 import (
 	"strings"
 
+	"github.com/runw/runw/pkg/accel"
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 )
 
@@ -85,22 +86,28 @@ func (f *function) firstVersion() bool {
 }
 
 // stub gives a function that answers NOSYS for a socket function of a type that
-// no version has, nil for other imports. Guests carry such imports as dead
-// code: WasmEdge 0.9 had other types than any version since.
+// no version has, and one that answers "unsupported operation" for whatever else
+// of WASI-NN there may be; nil for other imports. Guests carry such imports as
+// dead code: WasmEdge 0.9 had other types than any version since.
 func stub(im *abi.Import) *function {
-	name := plainName(im)
-	if im.Module != preview1 || len(im.Sig.Results) != 1 || im.Sig.Results[0] != abi.I32 || !isSockName(name) {
+	nn := im.Module == nnModule
+	if len(im.Sig.Results) != 1 || im.Sig.Results[0] != abi.I32 || !nn && (im.Module != preview1 || !isSockName(plainName(im))) {
 		return nil
 	}
 	params := make([]byte, len(im.Sig.Params))
 	for i, p := range im.Sig.Params {
 		params[i] = typeLetter(p)
 	}
-	return &function{
+	f := &function{
 		module: im.Module, name: im.Name, params: string(params), results: "i",
 		names: strings.TrimSuffix(strings.Repeat("_,", len(params)), ","),
-		call:  func(*Host, abi.Memory, []uint64) Errno { return errnoNosys },
 	}
+	if nn {
+		f.nn = func(*Host, abi.Memory, []uint64) accel.Errno { return accel.ErrUnsupportedOperation }
+	} else {
+		f.call = func(*Host, abi.Memory, []uint64) Errno { return errnoNosys }
+	}
+	return f
 }
 
 func isSockName(name string) bool {
