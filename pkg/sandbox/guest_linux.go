@@ -23,6 +23,8 @@ type Guest struct {
 	// Module is the module's file, read-only; Artifact its native code, or nil.
 	// Both stay the caller's to close.
 	Module, Artifact *os.File
+	// Accel starts the helper for inference, nil for a module that asks for none.
+	Accel *Accel
 }
 
 // enginePath is what libcontainer's init executes for a Wasm container: inside
@@ -35,9 +37,10 @@ const enginePath = "/proc/self/exe"
 const EngineCommand = "engine"
 
 // install turns p, still the process that config.json asks for, into the
-// engine process. p.ExtraFiles are the guest's inherited descriptors.
+// engine process. p.ExtraFiles are the guest's inherited descriptors; inference
+// is the engine's end of a socket, nil for none.
 // The caller closes the returned file once the process has been started.
-func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
+func (g *Guest) install(id string, p *libcontainer.Process, inference *os.File) (*os.File, error) {
 	env, err := guestEnv(p.Env)
 	if err != nil {
 		return nil, err
@@ -55,6 +58,7 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 		MemoryLimit: g.MemoryLimit,
 		Trace:       g.Trace,
 		Net:         g.Net,
+		Inference:   inference != nil,
 	})
 	if err != nil {
 		return nil, err
@@ -62,6 +66,9 @@ func (g *Guest) install(id string, p *libcontainer.Process) (*os.File, error) {
 	p.ExtraFiles = append(p.ExtraFiles, handoff, g.Module)
 	if g.Artifact != nil {
 		p.ExtraFiles = append(p.ExtraFiles, g.Artifact)
+	}
+	if inference != nil {
+		p.ExtraFiles = append(p.ExtraFiles, inference)
 	}
 	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, shownArgs(p.Args)...)
 	os.Args[0] = wasmInit

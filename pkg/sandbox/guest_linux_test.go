@@ -68,7 +68,7 @@ func TestGuestInstall(t *testing.T) {
 		Env:        []string{"LD_PRELOAD=evil.so"},
 		ExtraFiles: []*os.File{open("inherited")},
 	}
-	handoff, err := g.install("c1", p)
+	handoff, err := g.install("c1", p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 //
 // The descriptors follow a fixed order, so that only their number has to be
 // told: the guest's inherited descriptors from 3 on, then the handoff itself,
-// the module, and the artifact if there is one.
+// the module, the artifact if there is one, and the socket to the helper for
+// inference if there is one.
 type Handoff struct {
 	// ID is the container's, for messages.
 	ID string
@@ -34,6 +35,8 @@ type Handoff struct {
 	Trace bool
 	// Net is the network policy, as the annotation has it.
 	Net string
+	// Inference says that the socket to the helper is there.
+	Inference bool
 }
 
 // Preopen is one directory given to the guest; see pkg/oci.Preopen.
@@ -56,7 +59,8 @@ const maxHandoff = 16 << 20
 const (
 	flagArtifact = 1 << iota
 	flagTrace
-	flagsKnown = flagArtifact | flagTrace
+	flagInference
+	flagsKnown = flagArtifact | flagTrace | flagInference
 )
 
 // Encode gives the handoff's bytes: the magic, then each field in the order of
@@ -75,7 +79,7 @@ func (h *Handoff) Encode() []byte {
 	}
 	b = appendString(b, h.Entry)
 	b = binary.AppendUvarint(b, uint64(h.Inherited))
-	b = append(b, boolByte(h.Artifact)*flagArtifact|boolByte(h.Trace)*flagTrace)
+	b = append(b, boolByte(h.Artifact)*flagArtifact|boolByte(h.Trace)*flagTrace|boolByte(h.Inference)*flagInference)
 	b = binary.AppendUvarint(b, h.MemoryLimit)
 	return appendString(b, h.Net)
 }
@@ -121,7 +125,7 @@ func DecodeHandoff(b []byte) (*Handoff, error) {
 	h.Entry = d.string()
 	h.Inherited = d.small()
 	flags := d.byte()
-	h.Artifact, h.Trace = flags&flagArtifact != 0, flags&flagTrace != 0
+	h.Artifact, h.Trace, h.Inference = flags&flagArtifact != 0, flags&flagTrace != 0, flags&flagInference != 0
 	h.MemoryLimit = d.uvarint()
 	h.Net = d.string()
 	switch {

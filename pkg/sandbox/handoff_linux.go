@@ -45,6 +45,9 @@ type Received struct {
 	Handoff
 	// Module and Artifact are close-on-exec; Artifact may be nil.
 	Module, Artifact *os.File
+	// Helper is the engine's end of the socket to the helper for inference,
+	// close-on-exec, or nil.
+	Helper *os.File
 	// Files are the guest's descriptors from 3 on.
 	Files []int
 }
@@ -71,8 +74,13 @@ func ReadHandoff(fd int) (*Received, error) {
 		return nil, fmt.Errorf("%w: on fd %d with %d inherited", ErrHandoff, fd, h.Inherited)
 	}
 	r := &Received{Handoff: *h, Module: received(fd+1, "module")}
+	next := fd + 2
 	if h.Artifact {
-		r.Artifact = received(fd+2, "artifact")
+		r.Artifact = received(next, "artifact")
+		next++
+	}
+	if h.Inference {
+		r.Helper = received(next, "inference")
 	}
 	for i := range h.Inherited {
 		r.Files = append(r.Files, 3+i)

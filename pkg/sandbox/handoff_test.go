@@ -20,6 +20,7 @@ var fullHandoff = Handoff{
 	Artifact:    true,
 	MemoryLimit: 1 << 40,
 	Trace:       true,
+	Inference:   true,
 	Net:         "listen,10.0.0.0/8:443",
 }
 

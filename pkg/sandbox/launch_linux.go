@@ -68,13 +68,11 @@ func (l *launch) start() (retErr error) {
 	if err := passFiles(p, listen, l.args.PreserveFDs); err != nil {
 		return err
 	}
-	if l.args.Guest != nil {
-		handoff, err := l.args.Guest.install(l.id, p)
-		if err != nil {
-			return err
-		}
-		defer handoff.Close()
+	helper, undo, err := l.install(p)
+	if err != nil {
+		return err
 	}
+	defer undo()
 	l.stdio, err = l.newStdio(p)
 	if err != nil {
 		return err
@@ -103,6 +101,11 @@ func (l *launch) start() (retErr error) {
 	if err := l.stdio.started(); err != nil {
 		return fmt.Errorf("console: %w", err)
 	}
+	if helper != nil {
+		if err := l.startAccel(helper); err != nil {
+			return err
+		}
+	}
 	if l.args.PIDFile == "" {
 		return nil
 	}
@@ -111,6 +114,34 @@ func (l *launch) start() (retErr error) {
 		return err
 	}
 	return writePIDFile(l.args.PIDFile, pid)
+}
+
+// install makes p the engine if there is a module to run. helper is the other
+// end of the engine's socket for inference, nil for none; undo closes what the
+// processes have of their own once they are started.
+func (l *launch) install(p *libcontainer.Process) (helper *os.File, undo func(), err error) {
+	var open []*os.File
+	undo = func() { closeAll(open) }
+	if l.args.Guest == nil {
+		return nil, undo, nil
+	}
+	var engine *os.File
+	if l.args.Guest.Accel != nil {
+		if err := l.checkAccel(); err != nil {
+			return nil, nil, err
+		}
+		if engine, helper, err = accelSocket(); err != nil {
+			return nil, nil, err
+		}
+		open = append(open, engine, helper)
+	}
+	handoff, err := l.args.Guest.install(l.id, p, engine)
+	if err != nil {
+		undo()
+		return nil, nil, err
+	}
+	open = append(open, handoff)
+	return helper, undo, nil
 }
 
 // kill ends the process, if there is one.

@@ -246,7 +246,12 @@ func (p *worker) lastWords() string {
 	const enough = 300
 	b := make([]byte, enough)
 	n, _ := p.stderr.ReadAt(b, 0) // less than enough is io.EOF
-	line, _, _ := bytes.Cut(bytes.TrimSpace(b[:n]), []byte("\n"))
+	return firstLine(b[:n])
+}
+
+// firstLine makes what another process said fit for a message.
+func firstLine(b []byte) string {
+	line, _, _ := bytes.Cut(bytes.TrimSpace(b), []byte("\n"))
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

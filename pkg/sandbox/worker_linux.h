@@ -3,9 +3,6 @@
 #define WORKER_COMMAND "compile"
 #define WORKER_MAGIC 0x726f7765726b7721u
 
-// The exit code of a process that could not take its rights away.
-#define WORKER_UNCONFINED 125
-
 // What the parent tells the process, in the byte order of the machine.
 struct worker_order {
 	uint64_t magic;

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -13,17 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "confine_linux.h"
 #include "worker_linux.h"
-
-#if defined(__x86_64__)
-#define ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define ARCH AUDIT_ARCH_RISCV64
-#else
-#error "which architecture does seccomp_data name, and are its arguments little-endian?"
-#endif
 
 #ifndef PR_SET_VMA
 #define PR_SET_VMA 0x53564d41
@@ -81,79 +71,26 @@ static const int deadly[] = {
 #endif
 };
 
-#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
-#define ARG(i) (offsetof(struct seccomp_data, args[i]))
-#define ALLOW SECCOMP_RET_ALLOW
-#define REFUSE(e) (SECCOMP_RET_ERRNO | (e))
-#define DEATH SECCOMP_RET_KILL_PROCESS
-
-static struct sock_filter code[2 * (LENGTH(allowed) + LENGTH(deadly)) + 64];
-static unsigned short length;
-
-static void emit(unsigned short op, unsigned int k, unsigned char yes, unsigned char no)
-{
-	code[length++] = (struct sock_filter){ op, yes, no, k };
-}
-
-static void load(unsigned int at) { emit(BPF_LD | BPF_W | BPF_ABS, at, 0, 0); }
-static void equal(unsigned int k, unsigned char no) { emit(BPF_JMP | BPF_JEQ | BPF_K, k, 0, no); }
-static void answer(unsigned int action) { emit(BPF_RET | BPF_K, action, 0, 0); }
-
-// Of the calls of nr, those with one of the values in the first word of an
-// argument are allowed. Each block ends in an answer, so the next one finds the
-// number still loaded.
-static void only(int nr, int arg, const unsigned int *values, int n)
-{
-	int i;
-
-	equal(nr, 2 + 2 * n);
-	load(ARG(arg));
-	for (i = 0; i < n; i++) {
-		equal(values[i], 1);
-		answer(ALLOW);
-	}
-	answer(REFUSE(EPERM));
-}
-
 int runw_worker_filter(void)
 {
 	static const unsigned int names[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_VMA };
 	static const unsigned int flags[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC };
-	struct sock_fprog program;
-	size_t i;
+	static struct runw_filter f;
 
-	load(offsetof(struct seccomp_data, arch));
-	emit(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0);
-	answer(DEATH);
-	load(offsetof(struct seccomp_data, nr));
-	for (i = 0; i < LENGTH(allowed); i++) {
-		equal(allowed[i], 1);
-		answer(ALLOW);
-	}
-	for (i = 0; i < LENGTH(deadly); i++) {
-		equal(deadly[i], 1);
-		answer(DEATH);
-	}
+	runw_begin_filter(&f);
+	runw_each(&f, allowed, LENGTH(allowed), ALLOW);
+	runw_each(&f, deadly, LENGTH(deadly), DEATH);
 	// Threads, and no processes. clone3 keeps its flags where no filter sees
 	// them; ENOSYS makes glibc use clone.
-	equal(SYS_clone, 4);
-	load(ARG(0));
-	emit(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1);
-	answer(ALLOW);
-	answer(DEATH);
-	// Limits can be read: the new ones, a pointer of two words, are null.
-	equal(SYS_prlimit64, 6);
-	load(ARG(2));
-	equal(0, 3);
-	load(ARG(2) + 4);
-	equal(0, 1);
-	answer(ALLOW);
-	answer(REFUSE(EPERM));
-	only(SYS_prctl, 0, names, LENGTH(names));
-	only(SYS_fcntl, 1, flags, LENGTH(flags));
+	runw_equal(&f, SYS_clone, 4);
+	runw_load(&f, ARG(0));
+	runw_emit(&f, BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1);
+	runw_answer(&f, ALLOW);
+	runw_answer(&f, DEATH);
+	runw_read_limits(&f);
+	runw_only(&f, SYS_prctl, 0, names, LENGTH(names));
+	runw_only(&f, SYS_fcntl, 1, flags, LENGTH(flags));
 	// Whatever a runtime tries besides, it can do without: as on an old kernel.
-	answer(REFUSE(ENOSYS));
-
-	program = (struct sock_fprog){ length, code };
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+	runw_answer(&f, REFUSE(ENOSYS));
+	return runw_install_filter(&f);
 }
