@@ -1,4 +1,4 @@
-# The front door: `make help` lists the targets, `make` builds bin/runw.
+# The front door: `make help` lists the targets, `make` builds bin/runw and bin/runw-accel.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -9,6 +9,7 @@ PREFIX    ?= /usr/local
 DESTDIR   ?=
 BUILD     := $(CURDIR)/build
 BIN       := bin/runw
+ACCEL     := bin/runw-accel
 
 VERSION   ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo 0.1.0-dev)
 GITCOMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -23,6 +24,9 @@ TAGS       = seccomp netgo osusergo urfave_cli_no_docs $(filter wasmtime,$(ENGIN
 # -buildmode=exe: a PIE pays its relocations at each start, as private memory of each container.
 GOBUILD    = $(GO) build -buildmode=exe -trimpath -tags "$(TAGS)" -ldflags '-s -w -linkmode external -extldflags "-static -Wl,--no-warnings" \
              -X main.version=$(VERSION) -X main.gitCommit=$(GITCOMMIT)'
+
+# Without cgo: purego loads the libraries, which are none of the build's.
+ACCELBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 
 GOLANGCI_VERSION := v2.15.0
 GOLANGCI  := $(BUILD)/tools/golangci-lint-$(GOLANGCI_VERSION)
@@ -45,11 +49,12 @@ help: ## list the targets
 ##@ build
 
 .PHONY: build
-build: ## build the static bin/runw (default)
+build: ## build the static bin/runw, and bin/runw-accel (default)
 	@.ci/deps build
 	@$(MAKE) -s engines
 	CGO_ENABLED=1 $(GOBUILD) -o $(BIN) ./cmd/runw
 	@.ci/static $(BIN) 'Advanced Micro Devices X86-64|AArch64'
+	$(ACCELBUILD) -o $(ACCEL) ./cmd/runw-accel
 
 # What the linker needs of the engines that are not Go.
 .PHONY: engines
@@ -64,7 +69,7 @@ accel-libs: ## fetch llama.cpp, ONNX Runtime and a model from their npm packages
 # wazero only: there is no Rust standard library for another architecture in Debian.
 .PHONY: build-arm64
 build-arm64: ENGINES := wazero
-build-arm64: ## cross-compile the static bin/runw-arm64 (engine wazero)
+build-arm64: ## cross-compile the static bin/runw-arm64 (engine wazero), and bin/runw-accel-arm64
 	@.ci/deps arm64
 	@.ci/sysroot-arm64 $(BUILD)/sysroot-arm64
 	CGO_ENABLED=1 GOOS=linux GOARCH=arm64 CC=aarch64-linux-gnu-gcc \
@@ -72,6 +77,7 @@ build-arm64: ## cross-compile the static bin/runw-arm64 (engine wazero)
 	PKG_CONFIG_LIBDIR=$(BUILD)/sysroot-arm64/usr/lib/aarch64-linux-gnu/pkgconfig \
 	$(GOBUILD) -o $(BIN)-arm64 ./cmd/runw
 	@.ci/static $(BIN)-arm64 AArch64
+	GOOS=linux GOARCH=arm64 $(ACCELBUILD) -o $(ACCEL)-arm64 ./cmd/runw-accel
 
 # Another program of the same commands, without the engines that need a library.
 .PHONY: docs
@@ -81,8 +87,9 @@ docs: ## write man pages and shell completions below build/share
 	$(GO) run -tags "$(filter-out wasmtime,$(TAGS)) runw_docs" -ldflags '-X main.version=$(VERSION)' ./cmd/runw $(BUILD)/share
 
 .PHONY: install
-install: build docs ## install runw below $(DESTDIR)$(PREFIX)/sbin, its man pages and shell completions below share
+install: build docs ## install runw and runw-accel below $(DESTDIR)$(PREFIX)/sbin, man pages and shell completions below share
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/sbin/runw
+	install -D -m 0755 $(ACCEL) $(DESTDIR)$(PREFIX)/sbin/runw-accel
 	@cd $(BUILD)/share && find . -type f -printf '%P\0' | xargs -0 -I{} install -D -m 0644 {} $(DESTDIR)$(PREFIX)/share/{}
 
 .PHONY: deps

@@ -130,6 +130,7 @@ func withExecGuest(c *cli.Context, opts *options, target *sandbox.Target, proces
 			}
 			return list, oci.CheckPreopensIn(in, list)
 		},
+		devices: func() []oci.Device { return execDevices(target) },
 	}
 	err = s.withGuest(c.Context, opts, f)
 	// libcontainer's init, which has the last word on what can be executed,

@@ -58,6 +58,7 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 			}
 			return list, oci.CheckPreopens(b, list)
 		},
+		devices: func() []oci.Device { return oci.Devices(b.Spec) },
 	}
 	return s.withGuest(c.Context, opts, func(g *sandbox.Guest) error {
 		p.Guest = g
@@ -94,6 +95,8 @@ type guestSource struct {
 	limits      guestLimits
 	// preopens tells and checks the guest's directories.
 	preopens func() ([]oci.Preopen, error)
+	// devices are those that the container is granted.
+	devices func() []oci.Device
 }
 
 // withGuest calls f with the module ready to run, with nil for a native
@@ -128,7 +131,10 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	if err != nil {
 		return nil, err
 	}
-	var preopens []oci.Preopen
+	var (
+		preopens []oci.Preopen
+		helper   *sandbox.Accel
+	)
 	artifact, err := nativeCode(ctx, nativeArgs{
 		module:       w.Module,
 		foreign:      s.inside,
@@ -147,6 +153,11 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 				return err
 			}
 			var err error
+			if importsInference(info) {
+				if helper, err = inference(opts, s.devices(), s.annotations[annotationLimitsNN]); err != nil {
+					return err
+				}
+			}
 			preopens, err = s.preopens()
 			return err
 		},
@@ -170,6 +181,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		Artifact:    artifact.File,
 		Trace:       s.annotations[annotationTrace] == "true",
 		Net:         net,
+		Accel:       helper,
 	}
 	for _, p := range preopens {
 		g.Preopens = append(g.Preopens, sandbox.Preopen(p))

@@ -53,6 +53,7 @@ func newApp(out, errOut io.Writer) (*cli.App, *options) {
 		OnUsageError:              usageError,
 		Action:                    noCommand,
 		Commands: []*cli.Command{
+			accelCommand(opts),
 			aotCommand(opts),
 			checkpointCommand(opts),
 			createCommand(opts),
@@ -91,6 +92,8 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "criu", Hidden: true, Usage: "path of the program criu (default is to look in $PATH)"},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "ignore cgroup permission errors ('true', 'false', or 'auto')"},
 		&cli.StringFlag{Name: "engine", Value: "auto", EnvVars: []string{"RUNW_ENGINE"}, Usage: "engine for WebAssembly modules whose annotation 'run.runw.engine' does not name one ('wasmtime', 'wazero', or 'auto' for the fastest one linked in)"},
+		&cli.StringFlag{Name: "accel-lib-dir", EnvVars: []string{"RUNW_ACCEL_LIBS"}, Usage: "directories to search for the libraries of inference, separated by colons (default is '/usr/local/lib/runw:/usr/lib/runw')"},
+		&cli.StringFlag{Name: "accel-helper", EnvVars: []string{"RUNW_ACCEL_HELPER"}, Usage: "path of the program runw-accel (default is beside runw)"},
 		&cli.StringFlag{Name: "aot-dir", EnvVars: []string{"RUNW_AOT_DIR"}, Usage: "directory for native code of WebAssembly modules (default is '/var/lib/runw/aot', or below $XDG_CACHE_HOME for other users than root)"},
 		&cli.StringFlag{Name: "aot-max-size", EnvVars: []string{"RUNW_AOT_MAX_SIZE"}, Usage: "evict the least recently used native code when there is more of it, e.g. '512M', or 'none' (default is 10 GiB or a tenth of the file system)"},
 		&cli.DurationFlag{Name: "aot-timeout", Value: defaultCompileTimeout, EnvVars: []string{"RUNW_AOT_TIMEOUT"}, Usage: "give up a module that is not compiled after that time"},

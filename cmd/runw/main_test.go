@@ -33,7 +33,7 @@ func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestHelp(t *testing.T) {
 	// The default of --root depends on who asks.
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	commands := []string{"", "aot", "aot compile", "aot ls", "aot prune", "aot verify", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update"}
+	commands := []string{"", "accel", "accel list", "aot", "aot compile", "aot ls", "aot prune", "aot verify", "checkpoint", "create", "delete", "events", "exec", "features", "kill", "list", "pause", "ps", "restore", "resume", "run", "spec", "start", "state", "update"}
 	for _, name := range commands {
 		t.Run("runw "+name, func(t *testing.T) {
 			args := append(append([]string{"runw"}, strings.Fields(name)...), "--help")

@@ -26,6 +26,10 @@ type options struct {
 	aotTimeout time.Duration
 	// engine is what --engine names, for modules whose annotations name none.
 	engine string
+	// accelLibDirs and accelHelper say what inference is to use, before
+	// accelConfigPath.
+	accelLibDirs []string
+	accelHelper  string
 	// logFile is set when --log names a file: only then does an error go to
 	// the log and to stderr.
 	logFile bool
@@ -55,6 +59,12 @@ func (o *options) read(c *cli.Context) error {
 	}
 	if o.aotTimeout = c.Duration("aot-timeout"); o.aotTimeout <= 0 {
 		return fmt.Errorf("--aot-timeout: must be more than 0, is %v", o.aotTimeout)
+	}
+	if o.accelLibDirs, err = splitPath(c.String("accel-lib-dir")); err != nil {
+		return fmt.Errorf("--accel-lib-dir: %w", err)
+	}
+	if o.accelHelper, err = absolute(c.String("accel-helper")); err != nil {
+		return fmt.Errorf("--accel-helper: %w", err)
 	}
 	o.aotDir, err = absolute(c.String("aot-dir"))
 	return err

@@ -6,12 +6,15 @@ package sandbox
 import "C"
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -122,12 +125,8 @@ func (l *launch) bringAccel(socket *os.File) error {
 		return err
 	}
 	defer report.Close()
-	cmd := exec.Command("/proc/self/exe", AccelCommand)
-	cmd.Args[0] = "runw"
-	cmd.Env = []string{"GOMAXPROCS=1"}
+	cmd := accelCommand(context.Background(), append([]*os.File{orders, socket}, namespaces...))
 	cmd.Stderr = words
-	cmd.ExtraFiles = append([]*os.File{orders, socket}, namespaces...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
 	orders.Close()
 	words.Close()
@@ -144,6 +143,17 @@ func (l *launch) bringAccel(socket *os.File) error {
 		return err
 	}
 	return awaitReady(report)
+}
+
+// accelCommand is the process that waits for its order; files are its
+// descriptors from C's ACCEL_ORDER on.
+func accelCommand(ctx context.Context, files []*os.File) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", AccelCommand)
+	cmd.Args[0] = "runw"
+	cmd.Env = []string{} // not the caller's
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
 }
 
 func closeAll(files []*os.File) {
@@ -180,15 +190,12 @@ func (l *launch) joinAccel(state *libcontainer.State, pid int) error {
 func (l *launch) accelOrder(state *libcontainer.State) (order []byte, namespaces []*os.File, err error) {
 	config := &state.Config
 	user := l.spec.User
-	o := accelOrder{uid: user.UID, gid: user.GID, groups: user.AdditionalGids, flags: C.ACCEL_SET_IDS}
-	if o.steps, err = l.args.Guest.Accel.view(config); err != nil {
+	o, err := l.args.Guest.Accel.order(config)
+	if err != nil {
 		return nil, nil, err
 	}
-	name := "/run/" + accelName
-	o.strings = append([]string{name}, l.args.Guest.Accel.Args...)
-	o.args = len(o.strings)
-	env := []string{"GOMAXPROCS=2", "HOME=/tmp", "TMPDIR=/tmp", "XDG_CACHE_HOME=/tmp", "LC_ALL=C"}
-	o.strings, o.env = append(o.strings, env...), len(env)
+	o.uid, o.gid, o.groups = user.UID, user.GID, user.AdditionalGids
+	o.flags |= C.ACCEL_SET_IDS
 	defer func() {
 		if err != nil {
 			closeAll(namespaces)
@@ -219,6 +226,72 @@ func (l *launch) accelOrder(state *libcontainer.State) (order []byte, namespaces
 	}
 	order, err = o.encode()
 	return order, namespaces, err
+}
+
+// order is what is the same with every container.
+func (a *Accel) order(config *configs.Config) (*accelOrder, error) {
+	steps, err := a.view(config)
+	if err != nil {
+		return nil, err
+	}
+	env := []string{"GOMAXPROCS=2", "HOME=/tmp", "TMPDIR=/tmp", "XDG_CACHE_HOME=/tmp", "LC_ALL=C"}
+	return &accelOrder{
+		steps:   steps,
+		args:    1 + len(a.Args),
+		env:     len(env),
+		strings: slices.Concat([]string{"/run/" + accelName}, a.Args, env),
+	}, nil
+}
+
+// RunAccel runs one of the helper's commands without any container, confined as
+// one with a container is, and gives what it wrote on its stdout.
+func RunAccel(ctx context.Context, a *Accel) ([]byte, error) {
+	order, err := a.order(&configs.Config{})
+	if err != nil {
+		return nil, err
+	}
+	b, err := order.encode()
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	orders, write, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer orders.Close()
+	defer write.Close()
+	// The kernel's PR_SET_PDEATHSIG is about the thread that made the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := accelCommand(ctx, []*os.File{orders, null, null, null})
+	var out, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &words
+	cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID
+	if os.Geteuid() != 0 {
+		own := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = own(os.Geteuid()), own(os.Getegid())
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := write.Write(b); err != nil && !errors.Is(err, unix.EPIPE) {
+		logrus.Debugf("helper for inference: %v", err) // it tells the reason itself
+	}
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil && words.Len() > 0:
+		return nil, fmt.Errorf("%w: %s", err, firstLine(words.Bytes()))
+	}
+	return out.Bytes(), err
 }
 
 // awaitReady returns when the helper serves, or tells why it does not.

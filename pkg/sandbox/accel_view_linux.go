@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runc/libcontainer/configs"
-	"golang.org/x/sys/unix"
 )
 
 // accelOrder is C's struct accel_order in the making.
@@ -128,8 +127,7 @@ func (a *Accel) view(config *configs.Config) ([]accelStep, error) {
 // nodes are those that libraries of every kind want, and the granted ones.
 func (a *Accel) nodes() []Device {
 	memory := func(name string, minor uint32) Device {
-		const major = 1
-		return Device{Path: "/dev/" + name, Major: major, Minor: minor, Mode: 0o666}
+		return Device{Path: "/dev/" + name, Major: memoryMajor, Minor: minor, Mode: 0o666}
 	}
 	return append([]Device{memory("null", 3), memory("zero", 5), memory("full", 7), memory("random", 8), memory("urandom", 9)}, a.Devices...)
 }
@@ -140,11 +138,4 @@ func showPath(path string) accelStep {
 		return accelStep{kind: C.ACCEL_LINK, target: path, source: to}
 	}
 	return accelStep{kind: C.ACCEL_BIND, target: path, source: path}
-}
-
-// IsDevice tells whether the host has the device's node where Host says.
-func (d *Device) IsDevice() bool {
-	var st unix.Stat_t
-	return unix.Stat(d.Host, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR &&
-		uint64(st.Rdev) == unix.Mkdev(d.Major, d.Minor) //nolint:unconvert // 32 bits wide on some architectures
 }

@@ -4,7 +4,9 @@ import (
 	"os"
 	"strconv"
 
+	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/utils"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -18,6 +20,8 @@ type Target struct {
 	Annotations map[string]string
 	// MemoryLimit is the memory limit in force, in bytes; 0 for none.
 	MemoryLimit uint64
+	// Devices are the character devices that config.json gave to the container.
+	Devices []Device
 
 	container *libcontainer.Container
 }
@@ -45,8 +49,30 @@ func (r *Runtime) Target(id string, ignorePaused bool) (*Target, error) {
 	if config.Cgroups != nil && config.Cgroups.Resources != nil {
 		t.MemoryLimit = uint64(max(config.Cgroups.Memory, 0)) // -1 is "unlimited"
 	}
+	t.Devices = devicesOf(config)
 	return t, nil
 }
+
+// devicesOf leaves out what every container has, /dev/null and the like.
+func devicesOf(config configs.Config) []Device {
+	var list []Device
+	for _, d := range config.Devices {
+		if d.Type != devices.CharDevice || d.Major == memoryMajor || d.Major == ttyMajor {
+			continue
+		}
+		list = append(list, Device{
+			Path: d.Path, Host: d.Path, Major: uint32(d.Major), Minor: uint32(d.Minor),
+			Mode: uint32(d.FileMode.Perm()), UID: d.Uid, GID: d.Gid,
+		})
+	}
+	return list
+}
+
+// Majors of Linux's admin-guide/devices.txt.
+const (
+	memoryMajor = 1
+	ttyMajor    = 5
+)
 
 const errStopped = stateError("cannot exec in a stopped container")
 
