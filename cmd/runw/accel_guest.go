@@ -1,11 +1,15 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/runw/runw/pkg/accel"
+	"github.com/runw/runw/pkg/accel/wire"
 	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/oci"
 	"github.com/runw/runw/pkg/sandbox"
@@ -27,14 +31,30 @@ func importsInference(info *aot.Info) bool {
 	return false
 }
 
-// inference says how the helper of a container is started that has these
-// devices.
-func inference(opts *options, devices []oci.Device, limits string) (*sandbox.Accel, error) {
-	s, err := accelSettingsOf(opts)
+// inference says how the helper of the container is started, and which models the
+// guest knows by name.
+func (s *guestSource) inference(opts *options) (*sandbox.Accel, []sandbox.Model, error) {
+	models, err := oci.NNModels(s.limits.process.Env, s.limits.process.Cwd, s.annotations)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return s.helper("serve", devices, limits), nil
+	limits, ok := s.annotations[annotationLimitsNN]
+	if _, err := wire.ParseLimits(limits); err != nil || ok && limits == "" {
+		return nil, nil, fmt.Errorf("annotations[%q]: %w", annotationLimitsNN, cmp.Or(err, errors.New("is empty")))
+	}
+	settings, err := accelSettingsOf(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	helper := settings.helper("serve", s.devices(), limits)
+	var list []sandbox.Model
+	for _, m := range models {
+		if accel.Target(m.Target) == accel.TargetGPU && !helper.GPU {
+			return nil, nil, fmt.Errorf("model %s is for a GPU (%s, %s), and config.json grants none: no device node in linux.devices", m.Name, oci.EnvNNPreload, oci.AnnotationNNPreload)
+		}
+		list = append(list, sandbox.Model(m))
+	}
+	return helper, list, nil
 }
 
 // helper is the call of one of the helper's commands.

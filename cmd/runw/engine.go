@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/runw/runw/pkg/accel"
+	"github.com/runw/runw/pkg/accel/wire"
 	"github.com/runw/runw/pkg/aot"
 	"github.com/runw/runw/pkg/hostfuncs"
 	"github.com/runw/runw/pkg/hostfuncs/abi"
@@ -122,7 +124,23 @@ func hostConfig(r *sandbox.Received, stderr *os.File) (hostfuncs.Config, error) 
 	if r.Trace {
 		c.Trace = stderr
 	}
+	if r.Helper >= 0 {
+		c.NN = guestNN(r, stderr)
+	}
 	return c, nil
+}
+
+// guestNN is what the guest has of WASI-NN. It starts nothing before the guest
+// loads a model.
+func guestNN(r *sandbox.Received, stderr *os.File) hostfuncs.NN {
+	log := func(line string) { fmt.Fprintf(stderr, "runw: container %q: wasi-nn: %s\n", r.ID, line) }
+	nn := hostfuncs.NN{Inference: wire.NewClient(r.Helper, log), Log: log}
+	for _, m := range r.Models {
+		nn.Models = append(nn.Models, hostfuncs.NNModel{
+			Name: m.Name, Encoding: accel.Encoding(m.Encoding), Target: accel.Target(m.Target), Path: m.Path,
+		})
+	}
+	return nn
 }
 
 // withDefault adds a variable unless it is set already or there is no value.

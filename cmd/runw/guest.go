@@ -134,6 +134,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 	var (
 		preopens []oci.Preopen
 		helper   *sandbox.Accel
+		models   []sandbox.Model
 	)
 	artifact, err := nativeCode(ctx, nativeArgs{
 		module:       w.Module,
@@ -154,7 +155,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 			}
 			var err error
 			if importsInference(info) {
-				if helper, err = inference(opts, s.devices(), s.annotations[annotationLimitsNN]); err != nil {
+				if helper, models, err = s.inference(opts); err != nil {
 					return err
 				}
 			}
@@ -182,6 +183,7 @@ func (s *guestSource) prepare(ctx context.Context, opts *options) (*sandbox.Gues
 		Trace:       s.annotations[annotationTrace] == "true",
 		Net:         net,
 		Accel:       helper,
+		Models:      models,
 	}
 	for _, p := range preopens {
 		g.Preopens = append(g.Preopens, sandbox.Preopen(p))

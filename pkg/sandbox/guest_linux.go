@@ -23,8 +23,10 @@ type Guest struct {
 	// Module is the module's file, read-only; Artifact its native code, or nil.
 	// Both stay the caller's to close.
 	Module, Artifact *os.File
-	// Accel starts the helper for inference, nil for a module that asks for none.
-	Accel *Accel
+	// Accel starts the helper for inference, nil for a module that asks for none;
+	// Models goes into the handoff as it is.
+	Accel  *Accel
+	Models []Model
 }
 
 // enginePath is what libcontainer's init executes for a Wasm container: inside
@@ -59,6 +61,7 @@ func (g *Guest) install(id string, p *libcontainer.Process, inference *os.File) 
 		Trace:       g.Trace,
 		Net:         g.Net,
 		Inference:   inference != nil,
+		Models:      g.Models,
 	})
 	if err != nil {
 		return nil, err

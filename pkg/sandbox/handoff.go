@@ -37,6 +37,15 @@ type Handoff struct {
 	Net string
 	// Inference says that the socket to the helper is there.
 	Inference bool
+	// Models are those that the guest can load by name.
+	Models []Model
+}
+
+// Model is a model for inference; see pkg/oci.NNModel.
+type Model struct {
+	Name             string
+	Encoding, Target uint32
+	Path             string
 }
 
 // Preopen is one directory given to the guest; see pkg/oci.Preopen.
@@ -49,7 +58,7 @@ type Preopen struct {
 var ErrHandoff = errors.New("bad handoff")
 
 // handoffMagic starts every handoff; its last byte is the format's version.
-const handoffMagic = "runw\x00\x02"
+const handoffMagic = "runw\x00\x03"
 
 // maxHandoff bounds what the engine reads: execve's own limit for arguments
 // and environment is 6 MiB (a quarter of the 24 MiB stack maximum).
@@ -64,7 +73,8 @@ const (
 )
 
 // Encode gives the handoff's bytes: the magic, then each field in the order of
-// the struct, strings and lists behind their length as an uvarint.
+// the struct but the flags in one byte, strings and lists behind their length as
+// an uvarint.
 func (h *Handoff) Encode() []byte {
 	b := []byte(handoffMagic)
 	b = appendString(b, h.ID)
@@ -81,7 +91,15 @@ func (h *Handoff) Encode() []byte {
 	b = binary.AppendUvarint(b, uint64(h.Inherited))
 	b = append(b, boolByte(h.Artifact)*flagArtifact|boolByte(h.Trace)*flagTrace|boolByte(h.Inference)*flagInference)
 	b = binary.AppendUvarint(b, h.MemoryLimit)
-	return appendString(b, h.Net)
+	b = appendString(b, h.Net)
+	b = binary.AppendUvarint(b, uint64(len(h.Models)))
+	for _, m := range h.Models {
+		b = appendString(b, m.Name)
+		b = binary.LittleEndian.AppendUint32(b, m.Encoding)
+		b = binary.LittleEndian.AppendUint32(b, m.Target)
+		b = appendString(b, m.Path)
+	}
+	return b
 }
 
 func boolByte(v bool) byte {
@@ -128,6 +146,9 @@ func DecodeHandoff(b []byte) (*Handoff, error) {
 	h.Artifact, h.Trace, h.Inference = flags&flagArtifact != 0, flags&flagTrace != 0, flags&flagInference != 0
 	h.MemoryLimit = d.uvarint()
 	h.Net = d.string()
+	for n := d.count(10); n > 0; n-- {
+		h.Models = append(h.Models, Model{Name: d.string(), Encoding: d.uint32(), Target: d.uint32(), Path: d.string()})
+	}
 	switch {
 	case d.bad:
 		return nil, fmt.Errorf("%w: cut short", ErrHandoff)
@@ -187,6 +208,16 @@ func (d *decoder) byte() byte {
 	}
 	v := d.rest[0]
 	d.rest = d.rest[1:]
+	return v
+}
+
+func (d *decoder) uint32() uint32 {
+	if len(d.rest) < 4 {
+		d.fail()
+		return 0
+	}
+	v := binary.LittleEndian.Uint32(d.rest)
+	d.rest = d.rest[4:]
 	return v
 }
 

@@ -46,8 +46,8 @@ type Received struct {
 	// Module and Artifact are close-on-exec; Artifact may be nil.
 	Module, Artifact *os.File
 	// Helper is the engine's end of the socket to the helper for inference,
-	// close-on-exec, or nil.
-	Helper *os.File
+	// close-on-exec, or -1. It is no os.File: Go's poller is not to have it.
+	Helper int
 	// Files are the guest's descriptors from 3 on.
 	Files []int
 }
@@ -73,14 +73,15 @@ func ReadHandoff(fd int) (*Received, error) {
 	if fd != 3+h.Inherited {
 		return nil, fmt.Errorf("%w: on fd %d with %d inherited", ErrHandoff, fd, h.Inherited)
 	}
-	r := &Received{Handoff: *h, Module: received(fd+1, "module")}
+	r := &Received{Handoff: *h, Module: received(fd+1, "module"), Helper: -1}
 	next := fd + 2
 	if h.Artifact {
 		r.Artifact = received(next, "artifact")
 		next++
 	}
 	if h.Inference {
-		r.Helper = received(next, "inference")
+		unix.CloseOnExec(next)
+		r.Helper = next
 	}
 	for i := range h.Inherited {
 		r.Files = append(r.Files, 3+i)
