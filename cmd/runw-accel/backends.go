@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/runw/runw/pkg/accel"
+	"github.com/runw/runw/pkg/accel/onnx"
 	"github.com/runw/runw/pkg/accel/wire"
 )
 
@@ -13,7 +14,9 @@ type backend struct {
 }
 
 // backends is the whole list.
-var backends = []backend{}
+var backends = []backend{
+	{name: "onnx", encoding: accel.EncodingONNX, open: onnx.Open},
+}
 
 // serving is the list for a worker.
 func (o *options) serving() []wire.Backend {
