@@ -39,9 +39,10 @@ func TestTrap(t *testing.T) {
 		code              int
 		says              []string
 	}{
-		{"C unreachable", "c/probe", "trap", 134, []string{"unreachable", "wasm"}},
-		{"C out of bounds", "c/probe", "fault", 134, []string{"out of bounds"}},
-		{"Rust panic", "rust/probe", "trap", 134, []string{"trapped", "unreachable"}},
+		{"C unreachable", "c/probe", "trap", 134, []string{"wasm trap: unreachable", "\tmain"}},
+		{"C out of bounds", "c/probe", "fault", 134, []string{"wasm trap: out of bounds memory access", "\tread_nowhere", "\tmain"}},
+		{"C divide by zero", "c/probe", "divide", 134, []string{"wasm trap: integer divide by zero", "\tdivide_by", "\tmain"}},
+		{"Rust panic", "rust/probe", "trap", 134, []string{"trapped", "wasm trap: unreachable", "probe4main"}},
 		{"WAT unreachable", "wat/probe", "trap", 134, []string{"unreachable"}},
 		{"WAT stack overflow", "wat/deep", "", 134, []string{"stack overflow"}},
 		// Go's runtime prints its own trace and exits.
@@ -76,10 +77,11 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// A module that spins makes no host call in which it could notice a signal.
+// A module in a loop makes no host call in which it could notice a signal.
 func TestKillSpinning(t *testing.T) {
-	b := newBox(t, "c/probe", "spin", "3600000")
+	b := newBox(t, "c/probe", "loop")
 	b.begin()
+	b.await("looping")
 	b.quiet("kill", b.id, "TERM").ok()
 	if code := b.wait(); code != 143 {
 		t.Errorf("exit status %d, want 143", code)

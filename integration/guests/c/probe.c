@@ -115,6 +115,17 @@ static int spin(long ms) {
 	return 0;
 }
 
+// Never calls anything: only a signal ends it.
+static _Noreturn void loop(void) {
+	printf("looping\n");
+	for (volatile uint64_t rounds = 0;;)
+		rounds++;
+}
+
+// Functions of their own, for a backtrace to name.
+static __attribute__((noinline)) int read_nowhere(void) { return *(volatile char *)0xfffffff0u; }
+static __attribute__((noinline)) int divide_by(int n) { return 1000 / n; }
+
 // Takes one connection on the inherited listener and sends back what it says.
 static int serve(int listener) {
 	int fd = accept(listener, NULL, NULL);
@@ -172,7 +183,9 @@ int main(int argc, char **argv) {
 	if (!strcmp(verb, "trap"))
 		__builtin_trap();
 	if (!strcmp(verb, "fault"))
-		return *(volatile char *)0xfffffff0u;
+		return read_nowhere();
+	if (!strcmp(verb, "divide"))
+		return divide_by(atoi(arg));
 	if (!strcmp(verb, "sleep")) {
 		printf("asleep\n");
 		return sleep(atoi(arg));
@@ -213,6 +226,8 @@ int main(int argc, char **argv) {
 		return many(arg);
 	if (!strcmp(verb, "spin"))
 		return spin(atol(arg));
+	if (!strcmp(verb, "loop"))
+		loop();
 	if (!strcmp(verb, "serve"))
 		return serve(atoi(arg));
 	if (!strcmp(verb, "flood"))
