@@ -68,6 +68,20 @@ func TestMemoryLimit(t *testing.T) {
 	})
 }
 
+// Little address space is a limit like any other: the module is told -1, and the engine lives.
+func TestAddressSpaceLimit(t *testing.T) {
+	const limit = 2 << 30
+	b := newBox(t, "c/probe", "grow")
+	b.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_AS", Soft: limit, Hard: limit}}
+	res := b.run().ok()
+	var mib int
+	if _, err := fmt.Sscanf(res.stdout, "grown %d MiB", &mib); err != nil || mib < limit>>20/8 || mib >= limit>>20 {
+		t.Errorf("%v: %v", err, res)
+	}
+	b.Spec.Process.Args = []string{"app.wasm", "fault"}
+	b.run().exits(134).warns("out of bounds memory access", "\tread_nowhere")
+}
+
 func TestPidsLimit(t *testing.T) {
 	t.Run("busybox", func(t *testing.T) {
 		b := newBox(t, "busybox", "sh", "-c", "i=0; while [ $i -lt 50 ]; do sleep 5 & i=$((i+1)); done; echo forked $i")
