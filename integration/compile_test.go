@@ -131,6 +131,16 @@ func TestCompileMemory(t *testing.T) {
 	})
 }
 
+// The least that a container may have is enough for its compiler too.
+func TestCompileTasks(t *testing.T) {
+	needRunw(t)
+	b := newBox(t, "go/probe", "exit", "7")
+	b.ownStore()
+	tasks := int64(8)
+	b.limit(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: &tasks}})
+	b.run().exits(7)
+}
+
 // An id that cannot be is refused at once, not after a compilation.
 func TestCompileAfterID(t *testing.T) {
 	needRunw(t)

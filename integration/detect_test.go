@@ -1,11 +1,14 @@
 package integration
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is Wasm, and what is not, seen from the outside.
@@ -89,18 +92,64 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// A store that others can write is not used: whoever writes there chooses the code that
-// root's containers run.
+// A store that is not its user's alone is not used: whoever writes there chooses the code
+// that root's containers run.
 func TestStoreOfOthers(t *testing.T) {
 	needRunw(t)
-	store := newStore(t)
-	must(t, os.Chmod(store, 0o777))
-	b := newBox(t, "wat/probe")
-	b.env = append(b.env, "RUNW_AOT_DIR="+store)
-	b.run().ok().says("hello from WAT").warns("unsafe artifact store")
-	if entries, err := os.ReadDir(store); err != nil || len(entries) != 0 {
-		t.Errorf("used: %v, %v", entries, err)
+	for what, c := range map[string]struct {
+		harm func(store string) error
+		says string
+	}{
+		"mode":    {func(s string) error { return os.Chmod(s, 0o777) }, "is writable by others (mode 0777)"},
+		"owner":   {func(s string) error { return os.Chown(s, 12345, 12345) }, "belongs to uid 12345"},
+		"above":   {func(s string) error { return os.Chmod(filepath.Dir(s), 0o777) }, "is writable by others (mode 0777)"},
+		"symlink": {func(s string) error { return errors.Join(os.Rename(s, s+"-real"), os.Symlink(s+"-real", s)) }, "is a symbolic link"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			store := newStore(t)
+			must(t, c.harm(store))
+			b := newBox(t, "wat/probe")
+			b.env = append(b.env, "RUNW_AOT_DIR="+store)
+			b.run().ok().says("hello from WAT").warns("native code is not kept", "unsafe artifact store", c.says)
+			if entries, err := os.ReadDir(store); err != nil || len(entries) != 0 {
+				t.Errorf("used: %v, %v", entries, err)
+			}
+		})
 	}
+}
+
+// A disk that is full, or that nobody can write to, costs a compilation and says so; what
+// it has is used.
+func TestStoreDisk(t *testing.T) {
+	needRunw(t)
+	disk := newStore(t)
+	must(t, unix.Mount("none", disk, "tmpfs", 0, "size=4m,mode=0700"))
+	t.Cleanup(func() { must(t, unix.Unmount(disk, unix.MNT_DETACH)) }) // the boxes are closed by then
+	store := filepath.Join(disk, "store")
+	known := newBox(t, "wat/probe")
+	known.env = append(known.env, "RUNW_AOT_DIR="+store, "RUNW_AOT_MAX_SIZE=none")
+	known.run().ok()
+	other := newBox(t, "c/probe")
+	other.env = known.env
+	both := func(says string) {
+		t.Helper()
+		if res := known.run().ok().says("hello from WAT"); res.stderr != "" {
+			t.Errorf("what is there is not used: %v", res)
+		}
+		other.run().ok().says("hello from C").warns("artifact store", says, "keeping native code in memory")
+		known.quiet("aot", "verify").ok()
+		if list := known.entries(); len(list) != 1 {
+			t.Errorf("the store has %+v", list)
+		}
+	}
+	ballast := filepath.Join(disk, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 8<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	both("no space left on device")
+	must(t, os.Remove(ballast))
+	must(t, unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	both("read-only file system")
 }
 
 // A second start takes the native code of the first.
