@@ -207,9 +207,9 @@ $(GOLANGCI):
 # Each needs its database: a Git repository of advisories, and Go's vulnerability service.
 .PHONY: audit
 audit: ## look for known vulnerabilities in the Go modules and the crates (needs their databases)
-	$(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -tags "$(TAGS)" ./...
-	cargo install --quiet --locked --root $(BUILD)/tools --version $(CARGO_AUDIT_VERSION) cargo-audit
-	$(BUILD)/tools/bin/cargo-audit audit --file pkg/aot/wasmtime/Cargo.lock
+	@.ci/deps build
+	@$(MAKE) -s engines
+	GO="$(GO)" .ci/audit $(GOVULNCHECK_VERSION) $(CARGO_AUDIT_VERSION) $(BUILD)/tools "$(TAGS)"
 
 .PHONY: tidy
 tidy: ## bring go.mod and go.sum up to date
