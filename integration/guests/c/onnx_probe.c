@@ -6,6 +6,7 @@
 //	onnx_probe loads MODEL N        N loads without one unload
 //	onnx_probe time MODEL WIDTH N   median of N computations of x [1,WIDTH], in nanoseconds
 //	onnx_probe turns ENDLESS N      a loop of N turns
+//	onnx_probe vad MODEL FRAMES     speech probability of each frame, in hexadecimal
 #include "nn.h"
 #include <time.h>
 
@@ -129,6 +130,32 @@ static void turns(uint32_t graph, int64_t n) {
 	printf("%g\n", y);
 }
 
+// Ten frames of silence, then noise whose loudness changes from frame to frame, in
+// numbers that need no rounding.
+static void vad(uint32_t graph, int frames) {
+	static float input[512], state[256];
+	static const uint32_t dims[] = {1, 512}, state_dims[] = {2, 1, 128};
+	static const int64_t rate = 16000;
+	const struct nn_tensor in[] = {{dims, 2, NN_F32, input, sizeof input}, {state_dims, 3, NN_F32, state, sizeof state}, {NULL, 0, NN_I64, &rate, sizeof rate}};
+	uint32_t context, written, seed = 1;
+	NN_MUST(nn_context(graph, &context));
+	for (int frame = 0; frame < frames; frame++) {
+		float probability;
+		for (int i = 0; i < 512; i++) {
+			if (frame < 10)
+				continue;
+			seed = seed * 1664525 + 1013904223;
+			input[i] = ((float)(int32_t)(seed >> 16) / 32768 - 1) * (float)(frame % 8) / 8;
+		}
+		for (int i = 0; i < 3; i++)
+			NN_MUST(nn_set_input(context, i, in + i));
+		NN_MUST(nn_compute(context));
+		NN_MUST(nn_output(context, 0, &probability, sizeof probability, &written));
+		NN_MUST(nn_output(context, 1, state, sizeof state, &written));
+		printf("%a\n", probability);
+	}
+}
+
 int main(int argc, char **argv) {
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc == 3 && !strcmp(argv[1], "lies"))
@@ -139,10 +166,12 @@ int main(int argc, char **argv) {
 		loads(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "turns"))
 		turns(nn_open(argv[2], NN_ONNX, NN_CPU), atoll(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "vad"))
+		vad(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]));
 	else if (argc == 5 && !strcmp(argv[1], "time") && atoi(argv[3]) > 0 && atoi(argv[4]) > 0)
 		measure(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]), atoi(argv[4]));
 	else {
-		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns MODEL N, time MODEL WIDTH N\n");
+		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns|vad MODEL N, time MODEL WIDTH N\n");
 		return 2;
 	}
 	return 0;
