@@ -137,7 +137,7 @@ func TestUpdate(t *testing.T) {
 			b.wantLimits("134217728", "200", "50000 100000", "0")
 			b.quiet("update", "--memory", "96m", "--pids-limit", "150", b.id).ok()
 			b.wantLimits("100663296", "150", "50000 100000", "0")
-			b.quiet("update", "--cpu-quota", "70000", b.id).ok()
+			b.quiet("update", b.id, "--cpu-quota", "70000").ok() // options may follow the id
 			b.wantLimits("100663296", "150", "70000 100000", "0")
 			b.quiet("update", "--cpu-period", "200000", "--cpu-quota", "60000", b.id).ok()
 			b.wantLimits("100663296", "150", "60000 200000", "0")

@@ -155,6 +155,7 @@ func TestKilledRuntime(t *testing.T) {
 			if left, _ := os.ReadDir(b.root); len(left) != 0 {
 				t.Errorf("%s survives delete --force", left[0].Name())
 			}
+			mkdir(t, b.root) // the kill may have come before runw made it
 			if ids := b.quiet("list", "-q").ok().stdout; ids != "" {
 				t.Errorf("list: %q", ids)
 			}

@@ -27,6 +27,6 @@ func writeManual(args []string) error {
 	if err := os.Unsetenv("XDG_RUNTIME_DIR"); err != nil {
 		return err
 	}
-	app, _ := newApp(io.Discard, io.Discard)
+	app, _ := newApp("runw", io.Discard, io.Discard)
 	return manual.Write(args[0], version, manual.New(app))
 }

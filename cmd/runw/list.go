@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"text/tabwriter"
 	"time"
 
@@ -38,7 +39,9 @@ To list containers created using a non-default value for "--root":
 				return err
 			}
 			states, err := opts.runtime.List(func(err error) { logrus.Warn(err) })
-			if err != nil {
+			// The default root is made by the first container, any other one is
+			// a mistake if it is not there.
+			if err != nil && (c.IsSet("root") || !errors.Is(err, fs.ErrNotExist)) {
 				return fmt.Errorf("list: %w", err)
 			}
 			return printList(c.App.Writer, states, c.String("format"), c.Bool("quiet"))

@@ -16,9 +16,9 @@ import (
 
 // run is the whole command line; its result is the exit code.
 func run(args []string, out, errOut io.Writer) int {
-	app, opts := newApp(out, errOut)
+	app, opts := newApp(programName(args), out, errOut)
 	r := reporter{errOut: errOut, opts: opts}
-	return r.exitCode(app.Run(args))
+	return r.exitCode(app.Run(optionsFirst(args, app.Flags, app.Commands)))
 }
 
 const description = `runw runs the containers that OCI bundles describe: a directory with a file
@@ -34,12 +34,12 @@ Where "<container-id>" is your name for the instance of the container that you
 are starting. The name must be unique on your host. The bundle directory is the
 current one if "-b" is not given.`
 
-func newApp(out, errOut io.Writer) (*cli.App, *options) {
+func newApp(name string, out, errOut io.Writer) (*cli.App, *options) {
 	opts := &options{}
 	cli.VersionPrinter = printVersion // the library has no other place for it
 	app := &cli.App{
-		Name:            "runw",
-		Usage:           "OCI runtime for WebAssembly modules and Linux programs",
+		Name:            name,
+		Usage:           "Open Container Initiative runtime for WebAssembly modules and Linux programs",
 		Description:     description,
 		Version:         version,
 		Flags:           globalFlags(),

@@ -17,7 +17,7 @@ import (
 func writeTestManual(t *testing.T) (dir string, root *manual.Command) {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", "")
-	app, _ := newApp(io.Discard, io.Discard)
+	app, _ := newApp("runw", io.Discard, io.Discard)
 	dir, root = t.TempDir(), manual.New(app)
 	if err := manual.Write(dir, "1.0", root); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestManualComplete(t *testing.T) {
 			check(path+" "+c.Name, c.Flags, c.Subcommands)
 		}
 	}
-	app, _ := newApp(io.Discard, io.Discard)
+	app, _ := newApp("runw", io.Discard, io.Discard)
 	check("runw", app.Flags, app.Commands)
 	if pages < 20 || flags < 100 {
 		t.Errorf("%d pages and %d flags were looked at", pages, flags)

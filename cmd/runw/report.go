@@ -98,7 +98,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 // noCommand is what runs when the arguments name no command.
 func noCommand(c *cli.Context) error {
 	if name := c.Args().First(); name != "" {
-		return fmt.Errorf("unknown command %q (see 'runw --help')", name)
+		return fmt.Errorf("unknown command: No help topic for '%s' (see 'runw --help')", name)
 	}
 	return cli.ShowAppHelp(c)
 }

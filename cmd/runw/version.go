@@ -20,7 +20,7 @@ var (
 // printVersion keeps the lines that tools look for in runc's.
 func printVersion(c *cli.Context) {
 	w := c.App.Writer
-	fmt.Fprintln(w, "runw version", version)
+	fmt.Fprintln(w, c.App.Name, "version", version)
 	if gitCommit != "" {
 		fmt.Fprintln(w, "commit:", gitCommit)
 	}

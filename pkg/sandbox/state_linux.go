@@ -64,12 +64,10 @@ func stateOf(c *libcontainer.Container) (*State, error) {
 }
 
 // List tells about every container below the root, in the order of their ids.
-// A container that cannot be read is reported to skipped and left out.
+// A container that cannot be read is reported to skipped and left out. A root
+// that does not exist is fs.ErrNotExist.
 func (r *Runtime) List(skipped func(error)) ([]State, error) {
 	dirs, err := os.ReadDir(r.Root)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
