@@ -69,6 +69,8 @@ wasmtime_error_t *runw_deserialize_fd(wasm_engine_t *engine, int fd, wasmtime_mo
 typedef struct {
   runw_guest *guest;
   uint32_t index;
+  int32_t (*native)(void *env, uint8_t *memory, size_t size, uint64_t *stack);
+  void *env;
 } runw_func;
 
 static uint8_t *memory_of(runw_guest *g, wasmtime_caller_t *caller, size_t *size) {
@@ -97,7 +99,8 @@ static wasm_trap_t *host_call(void *env, wasmtime_caller_t *caller, wasmtime_val
     stack[i] = (uint64_t)slots[i].i64;
   size_t size;
   uint8_t *memory = memory_of(f->guest, caller, &size);
-  if (runwHostCall(f->guest->id, f->index, stack, (uint32_t)n, memory, size) != 0)
+  if ((f->native == NULL || f->native(f->env, memory, size, stack) != 0) &&
+      runwHostCall(f->guest->id, f->index, stack, (uint32_t)n, memory, size) != 0)
     return wasmtime_trap_new("host", 4); // Go keeps the error itself
   for (size_t i = 0; i < n; i++)
     slots[i].i64 = (int64_t)stack[i];
@@ -111,8 +114,8 @@ static void valtypes(wasm_valtype_vec_t *out, const uint8_t *kinds, size_t n) {
   wasm_valtype_vec_new(out, n, types);
 }
 
-void runw_func_new(runw_guest *guest, uint32_t index, const uint8_t *kinds, size_t params, size_t results,
-                   wasmtime_extern_t *out) {
+void runw_func_new(runw_guest *guest, uint32_t index, runw_native native, const uint8_t *kinds, size_t params,
+                   size_t results, wasmtime_extern_t *out) {
   wasm_valtype_vec_t p, r;
   valtypes(&p, kinds, params);
   valtypes(&r, kinds + params, results);
@@ -120,7 +123,7 @@ void runw_func_new(runw_guest *guest, uint32_t index, const uint8_t *kinds, size
   runw_func *f = malloc(sizeof *f);
   if (f == NULL)
     abort();
-  *f = (runw_func){guest, index};
+  *f = (runw_func){guest, index, (void *)native.call, (void *)native.env};
   out->kind = WASMTIME_EXTERN_FUNC;
   wasmtime_func_new_unchecked(guest->context, type, host_call, f, free, &out->of.func);
   wasm_functype_delete(type);

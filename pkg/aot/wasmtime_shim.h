@@ -32,10 +32,16 @@ wasm_engine_t *runw_engine_new(size_t stack, uint64_t growth, bool parallel);
 // Maps an artifact's file from its start; fd stays open.
 wasmtime_error_t *runw_deserialize_fd(wasm_engine_t *engine, int fd, wasmtime_module_t **module);
 
-// Makes the host function that calls runwHostCall with the guest's id and
-// index. kinds has a wasm_valkind_t per parameter, then per result.
-void runw_func_new(runw_guest *guest, uint32_t index, const uint8_t *kinds, size_t params, size_t results,
-                   wasmtime_extern_t *out);
+// abi.Func.Native: the address of a C function and its first parameter, or 0.
+typedef struct {
+  uintptr_t call, env;
+} runw_native;
+
+// Makes the host function that tries native, if there is one, and calls
+// runwHostCall with the guest's id and index. kinds has a wasm_valkind_t per
+// parameter, then per result.
+void runw_func_new(runw_guest *guest, uint32_t index, runw_native native, const uint8_t *kinds, size_t params,
+                   size_t results, wasmtime_extern_t *out);
 
 wasmtime_error_t *runw_func_call(wasmtime_context_t *context, const wasmtime_func_t *func, size_t results,
                                  wasm_trap_t **trap);

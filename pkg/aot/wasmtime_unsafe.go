@@ -131,7 +131,12 @@ func (s *wasmtimeStore) instantiate(b *wasmtimeBinary, funcs []abi.Func) error {
 		for _, v := range f.Sig.Results {
 			kinds = append(kinds, byte(abi.I32-v))
 		}
-		C.runw_func_new(s.guest, C.uint32_t(i), bytesOf(kinds[:cap(kinds)]), C.size_t(len(f.Sig.Params)), C.size_t(len(f.Sig.Results)), &imports[i])
+		var native C.runw_native
+		if f.Native != nil {
+			call, env := f.Native()
+			native = C.runw_native{call: C.uintptr_t(call), env: C.uintptr_t(env)}
+		}
+		C.runw_func_new(s.guest, C.uint32_t(i), native, bytesOf(kinds[:cap(kinds)]), C.size_t(len(f.Sig.Params)), C.size_t(len(f.Sig.Results)), &imports[i])
 	}
 	var trap *C.wasm_trap_t
 	err := C.wasmtime_instance_new(s.context, b.module, &imports[0], C.size_t(len(funcs)), &s.instance, &trap)

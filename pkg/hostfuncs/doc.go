@@ -58,4 +58,8 @@
 //	             compute_single get_output_single fini_single unload
 //	             finalize_execution_context
 //	             (loading: nn_load.go; behind Inference: pkg/accel/wire)
+//
+// sock_recv, sock_send, fd_read, fd_write and poll_oneoff have a second, shorter
+// body in native.c, which an engine may try first: the plain case of a server's
+// sockets, without Go. native.go tells it what it may use.
 package hostfuncs

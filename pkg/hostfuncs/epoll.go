@@ -49,6 +49,7 @@ const (
 
 // forget is called before a descriptor loses its number.
 func (h *Host) forget(e *entry) {
+	h.native.hideWatch()
 	for i := range h.watches {
 		h.watches[i].forget(e)
 	}
@@ -98,6 +99,7 @@ func (h *Host) pollWatch(mem abi.Memory, q *watch, a pollArgs) Errno {
 	if !q.open() {
 		return h.pollList(mem, a)
 	}
+	h.native.hideWatch()
 	w := pollWait{start: h.clock.monotonic(), mono: never, wall: never}
 	if errno := q.scan(a.subs, &w); errno != errnoSuccess {
 		return errno
@@ -117,6 +119,7 @@ func (h *Host) pollWatch(mem abi.Memory, q *watch, a pollArgs) Errno {
 		q.rebuild = true
 		a.subs = append([]byte(nil), a.subs...)
 	}
+	h.native.tellWatch(q)
 	w.due = w.due || len(q.told) > 0
 	for {
 		if errno := h.watchKernel(q, &w); errno != errnoSuccess {

@@ -123,6 +123,7 @@ func (h *Host) fdFdstatSetFlags(_ abi.Memory, p []uint64) Errno {
 		}
 	}
 	e.flags = flags
+	h.native.update(int(uint32(p[0])), e)
 	return errnoSuccess
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
@@ -21,6 +22,8 @@ type guest struct {
 	funcs map[string]abi.Func
 	// top is the end of what put has given out.
 	top uint32
+	// native tries C first, as an engine may.
+	native bool
 }
 
 // guestMemory is the size of a guest's memory: four WebAssembly pages.
@@ -38,7 +41,7 @@ func newGuest(t testing.TB, c Config) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &guest{Host: h, t: t, funcs: map[string]abi.Func{}}
+	g := &guest{Host: h, t: t, funcs: map[string]abi.Func{}, native: strings.HasPrefix(t.Name(), "TestNative/")}
 	// Address 0 stays unused, as in real guests: 0 reads as a null pointer.
 	g.top = 16
 	g.mapMemory()
@@ -91,15 +94,7 @@ func (g *guest) checkCanary() {
 // Upper halves of i32 parameters are dirty, as engines may leave them.
 func (g *guest) invoke(name string, args ...uint64) (uint64, error) {
 	g.t.Helper()
-	f, ok := g.funcs[name]
-	if !ok {
-		linked, err := g.Link([]abi.Import{witxImport(name)})
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		f = linked[0]
-		g.funcs[name] = f
-	}
+	f := g.imported(witxImport(name))
 	if len(args) != len(f.Sig.Params) {
 		g.t.Fatalf("%s takes %d parameters, not %d", name, len(f.Sig.Params), len(args))
 	}

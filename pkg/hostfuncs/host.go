@@ -62,6 +62,7 @@ type Host struct {
 	msg       message
 	sock      sockets
 	nn        neural
+	native    native
 	trace     io.Writer
 	// raise sends a stop signal to this process; a fuzz target that stopped
 	// itself would hang.
@@ -90,7 +91,7 @@ func New(c Config) (*Host, error) {
 	if n := len(c.Stdio) + len(c.Inherited) + len(c.Preopens); n > h.files.max {
 		return nil, fmt.Errorf("%d descriptors for a table of %d: %w", n, h.files.max, unix.EMFILE)
 	}
-	h.files.left = h.forget
+	h.files.left, h.files.changed = h.forget, h.native.update
 	h.watches = [watches]watch{watchLevel: {epfd: -1}, watchEdge: {epfd: -1, edge: unix.EPOLLET, index: watchEdge}}
 	h.clock = newClock()
 	h.sock.policy = c.Net
@@ -155,6 +156,7 @@ func (h *Host) Close() error {
 			first = fmt.Errorf("guest fd %d: %s", fd, errno)
 		}
 	}
+	h.native.close()
 	h.poll.close()
 	for i := range h.watches {
 		h.watches[i].close()
@@ -251,6 +253,9 @@ func (h *Host) Link(imports []abi.Import) ([]abi.Func, error) {
 			call = traced(h.trace, f, call)
 		}
 		funcs[i] = abi.Func{Import: imports[i], Call: call}
+		if n := nativeCall(f); n != 0 && h.trace == nil {
+			funcs[i].Native = func() (call, env uintptr) { return n, h.native.begin(&h.files) }
+		}
 	}
 	return funcs, nil
 }

@@ -117,8 +117,10 @@ func plug(fd int) bool {
 type table struct {
 	entries []*entry
 	max     int
-	// left is called with what is about to lose its number.
-	left func(*entry)
+	// left is called with what is about to lose its number, changed when a number
+	// has got another entry or none.
+	left    func(*entry)
+	changed func(fd int, e *entry)
 	// used has one bit for each number; no word below low has a free one.
 	used []uint64
 	low  int
@@ -167,13 +169,20 @@ func (t *table) put(fd int, e *entry) {
 	for len(t.used) <= fd/64 {
 		t.used = append(t.used, 0)
 	}
-	t.entries[fd] = e
 	t.used[fd/64] |= 1 << (fd % 64)
+	t.set(fd, e)
+}
+
+func (t *table) set(fd int, e *entry) {
+	t.entries[fd] = e
+	if t.changed != nil {
+		t.changed(fd, e)
+	}
 }
 
 // take removes an entry without closing it.
 func (t *table) take(fd uint32) {
-	t.entries[fd] = nil
+	t.set(int(fd), nil)
 	t.used[fd/64] &^= 1 << (fd % 64)
 	t.low = min(t.low, int(fd/64))
 }
@@ -209,7 +218,7 @@ func (t *table) renumber(from, to uint32) Errno {
 	}
 	t.leave(e)
 	t.leave(old)
-	t.entries[to] = e
+	t.set(int(to), e)
 	t.take(from)
 	// What close(2) says about the old file is lost, as with dup2(2).
 	_ = old.close()

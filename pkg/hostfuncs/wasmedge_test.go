@@ -69,7 +69,7 @@ func (g *guest) imported(im abi.Import) abi.Func {
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		f = list[0]
+		f = g.trying(list[0])
 		g.funcs[id] = f
 	}
 	return f

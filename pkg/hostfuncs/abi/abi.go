@@ -82,9 +82,20 @@ type Import struct {
 // memory at the time of the call, nil if the module has none; it must not be
 // kept after Call returns. A non-nil error ends the guest: *ExitError for an
 // orderly exit, anything else is a trap.
+//
+// Native, if not nil, gives the address of a C function
+//
+//	int32_t call(void *env, uint8_t *mem, size_t size, uint64_t *stack)
+//
+// and its first parameter. An engine that calls host functions from C may try it
+// before Call, with the same parameters and on the same thread: 0 says that it
+// has done the call and that the guest goes on, anything else that it has
+// done nothing and Call is to be called. Native belongs to one instance of the
+// module; what it gives is valid until the Host is closed.
 type Func struct {
 	Import
-	Call func(mem Memory, stack []uint64) error
+	Call   func(mem Memory, stack []uint64) error
+	Native func() (call, env uintptr)
 }
 
 // ExitError ends the guest with a status; proc_exit(0) is an ExitError too.

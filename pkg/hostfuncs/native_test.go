@@ -1,0 +1,313 @@
+package hostfuncs
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/runw/runw/pkg/hostfuncs/abi"
+	"golang.org/x/sys/unix"
+)
+
+// trying puts C before Go where the guest has it so.
+func (g *guest) trying(f abi.Func) abi.Func {
+	if !g.native || f.Native == nil {
+		return f
+	}
+	call, env := f.Native()
+	inGo := f.Call
+	f.Call = func(mem abi.Memory, stack []uint64) error {
+		before := slices.Clone(stack)
+		if tryNative(call, env, mem, stack) {
+			return nil
+		}
+		if !slices.Equal(stack, before) {
+			g.t.Fatalf("%s changes %v to %v and passes it on", f.Name, before, stack)
+		}
+		return inGo(mem, stack)
+	}
+	return f
+}
+
+// soon is a timeout that is not over before C has looked, and is so when Go has.
+func (g *guest) soon() uint64 {
+	if g.native {
+		return 1
+	}
+	return 0
+}
+
+// toldNative checks what C knows of the table and of the watch.
+func (g *guest) toldNative(t *testing.T) {
+	t.Helper()
+	n := &g.Host.native
+	if n.guest == nil {
+		return
+	}
+	for fd := range max(len(n.files.list), len(g.files.entries)) {
+		var has, want nativeFile
+		if fd < len(n.files.list) {
+			has = n.files.list[fd]
+		}
+		if fd < len(g.files.entries) {
+			want = nativeFileOf(g.files.entries[fd])
+		}
+		if has != want {
+			t.Fatalf("fd %d: C has %+v, want %+v", fd, has, want)
+		}
+	}
+	q := &g.watches[watchLevel]
+	if n.guest.nkeys == 0 {
+		return
+	}
+	if int(n.guest.nkeys) != len(q.last) || int(n.guest.epfd) != q.epfd || q.rebuild {
+		t.Fatalf("C has %d keys and epoll %d, want %d and %d", n.guest.nkeys, n.guest.epfd, len(q.last), q.epfd)
+	}
+	if !slices.Equal(n.keys.list[:len(q.last)], q.last) {
+		t.Fatal("C has other keys")
+	}
+	for i := range q.slots {
+		if want := nativeSlotOf(&q.slots[i]); want.asked != 0 && n.slots.list[i] != want {
+			t.Fatalf("slot %d: C has %+v, want %+v", i, n.slots.list[i], want)
+		}
+	}
+}
+
+// TestNative repeats with C in front what the tests of sockets and waiting ask of
+// Go.
+func TestNative(t *testing.T) {
+	for name, test := range map[string]func(*testing.T){
+		"SockStream": TestSockStream, "SockSend": TestSockSend, "SockRecv": TestSockRecv, "SockPipe": TestSockPipe,
+		"SockTimeout": TestSockTimeout, "SockRecvWaitall": TestSockRecvWaitall, "SockRecvErrors": TestSockRecvErrors,
+		"SockBlocking": TestSockBlocking, "SockShutdown": TestSockShutdown, "SockRecvFromStream": TestSockRecvFromStream,
+		"SockNonblockConnect": TestSockNonblockConnect, "SockDatagrams": TestSockDatagrams,
+		"PollOneoffSocket": TestPollOneoffSocket, "PollOneoffManyFDs": TestPollOneoffManyFDs,
+		"PollOneoffEventErrors": TestPollOneoffEventErrors, "PollOneoffCallErrors": TestPollOneoffCallErrors,
+		"PollOneoffClock": TestPollOneoffClock, "FdRead": TestFdRead, "FdWrite": TestFdWrite,
+	} {
+		t.Run(name, test)
+	}
+}
+
+// own gives the guest n stream sockets of its own from fd 3 on, and their peers.
+func own(t testing.TB, n int, native bool) (g *guest, peers []int) {
+	t.Helper()
+	g = newGuest(t, Config{})
+	g.native = native
+	for range n {
+		p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.files.put(3+len(peers), &entry{fd: p[0], kind: filetypeSocket, stream: true, flags: fdflagNonblock, base: rightsOf(filetypeSocket, false)})
+		peers = append(peers, p[1])
+	}
+	t.Cleanup(func() {
+		for _, fd := range peers {
+			if fd >= 0 {
+				_ = unix.Close(fd)
+			}
+		}
+	})
+	return g, peers
+}
+
+// What a server calls for each request does not come back to Go.
+func TestNativeDoes(t *testing.T) {
+	g, peers := own(t, 12, true)
+	list := make([]sub, 0, 12)
+	for fd := range uint32(12) {
+		list = append(list, readSub(uint64(fd), 3+fd))
+	}
+	many, few := g.putSubs(list), g.putSubs(list[:2])
+	events, n, flags := g.alloc(12*eventSize), g.alloc(4), g.alloc(2)
+	iov, count := g.iovec(g.alloc(8), 8, g.alloc(8), 8)
+	say(t, peers[1], "0123456789")
+	g.must("poll_oneoff", many, events, 12, n) // the watch begins
+	calls := []struct {
+		name string
+		args []uint64
+		n    uint32
+	}{
+		{"poll_oneoff", []uint64{many, events, 12, n}, 1},
+		{"poll_oneoff", []uint64{few, events, 2, n}, 1},
+		{"sock_recv", []uint64{4, iov, 1, 0, n, flags}, 8},
+		{"sock_recv", []uint64{4, iov, count, 0, n, flags}, 2},
+		{"sock_send", []uint64{4, iov, count, 0, n}, 16},
+		{"fd_write", []uint64{4, iov, 1, n}, 8},
+		{"fd_read", []uint64{4, iov, 1, n}, 0},
+	}
+	for _, c := range calls {
+		linked, err := g.Link([]abi.Import{witxImport(c.name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if linked[0].Native == nil {
+			t.Skip("built without C")
+		}
+		call, env := linked[0].Native()
+		stack := slices.Clone(c.args)
+		want := errnoSuccess
+		if c.n == 0 {
+			want = errnoAgain
+		}
+		if !tryNative(call, env, g.mem, stack) || Errno(stack[0]) != want {
+			t.Errorf("%s%v: passed on, or %s", c.name, c.args, Errno(stack[0]))
+		}
+		if got := g.u32(n); want == errnoSuccess && got != c.n {
+			t.Errorf("%s%v: %d, want %d", c.name, c.args, got, c.n)
+		}
+	}
+	// A trace sees every call.
+	g.Host.trace = discard{}
+	if linked, err := g.Link([]abi.Import{witxImport("sock_recv")}); err != nil || linked[0].Native != nil {
+		t.Errorf("traced: %v", err)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// nativeNames are the functions that FuzzNative compares, and those that change
+// what C knows.
+var nativeNames = []string{"sock_recv", "sock_send", "fd_read", "fd_write", "poll_oneoff", "fd_close", "fd_renumber", "sock_shutdown"}
+
+// FuzzNative plays one guest twice, with C and without: the errors, the memory
+// and the events are the same.
+func FuzzNative(f *testing.F) {
+	f.Add([]byte{0x01, 9, 0x10, 3, 64, 100, 4, 1, 0, 0, 0x14, 20, 0x13, 3})
+	f.Add(slices.Repeat([]byte{0x01, 3, 0x14, 20, 0x14, 5, 0x10, 4, 101, 1, 102}, 9))
+	f.Add([]byte{0x02, 1, 0x14, 20, 0x15, 3, 0x14, 20, 0x16, 4, 5, 0x14, 20, 0x03, 2, 0x14, 20, 0x11, 5, 100, 1, 0, 102})
+	f.Fuzz(func(t *testing.T, input []byte) {
+		if len(input) > 512 {
+			t.Skip("longer programs find nothing more")
+		}
+		const sockets = 12
+		a, left := own(t, sockets, false)
+		b, right := own(t, sockets, true)
+		netMemory(a.mem)
+		copy(b.mem, a.mem)
+		p := program{input}
+		for p.more() {
+			op := p.byte()
+			i := int(p.byte()) % sockets
+			if op < 0x10 {
+				for _, peers := range [][]int{left, right} {
+					peerDoes(peers, i, int(op))
+				}
+				continue
+			}
+			name := nativeNames[int(op)%len(nativeNames)]
+			args := p.nativeArgs(name, uint64(i)+3)
+			if name == "poll_oneoff" {
+				a.waitsFor(&p, args)
+				copy(b.mem, a.mem)
+			}
+			before := uint32(args[len(args)-1])
+			x, y := a.call(name, args...), b.call(name, args...)
+			if x != y {
+				t.Fatalf("%s%v: %s, with C %s", name, args, x, y)
+			}
+			if name == "poll_oneoff" {
+				if x == errnoSuccess {
+					if in, inC := a.eventsAt(args, before), b.eventsAt(args, before); !slices.Equal(in, inC) {
+						t.Fatalf("%s%v:\n%+v, with C\n%+v", name, args, in, inC)
+					}
+				}
+				copy(b.mem, a.mem)
+			}
+			if !slices.Equal(a.mem, b.mem) {
+				t.Fatalf("%s%v: not the same memory", name, args)
+			}
+			a.consistent(t)
+			b.consistent(t)
+		}
+	})
+}
+
+// peerDoes is what happens on the other side of the sockets.
+func peerDoes(peers []int, i, op int) {
+	switch {
+	case peers[i] < 0:
+	case op < 8:
+		_ = unix.Sendmsg(peers[i], make([]byte, 1+op*op*300), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	case op < 14:
+		_, _, _ = unix.Recvfrom(peers[i], make([]byte, 1<<18), unix.MSG_DONTWAIT)
+	default:
+		_ = unix.Close(peers[i])
+		peers[i] = -1
+	}
+}
+
+// nativeArgs makes parameters that are mostly right.
+func (p *program) nativeArgs(name string, fd uint64) []uint64 {
+	pick := func(usual ...uint64) uint64 {
+		if b := int(p.byte()); b >= 160 {
+			return netNumbers[b%len(netNumbers)]
+		} else {
+			return usual[b%len(usual)]
+		}
+	}
+	iov, n := pick(64, 72, 96), pick(1, 2, 3, 9)
+	switch name {
+	case "sock_recv":
+		return []uint64{fd, iov, n, pick(0, 0, 0, recvPeek), pick(fuzzCell, fuzzCell+8), pick(fuzzCell + 4)}
+	case "sock_send":
+		return []uint64{fd, iov, n, pick(0), pick(fuzzCell)}
+	case "fd_read", "fd_write":
+		return []uint64{fd, iov, n, pick(fuzzCell, fuzzCell+1)}
+	case "poll_oneoff":
+		return []uint64{pick(fuzzSubs), pick(fuzzEvents), pick(2, 4, 9, 13, 25), pick(fuzzCell)}
+	case "fd_renumber":
+		return []uint64{fd, 3 + pick(0, 1, 2, 3)%12}
+	case "sock_shutdown":
+		return []uint64{fd, pick(1, 2, 3)}
+	}
+	return []uint64{fd}
+}
+
+// waitsFor writes subscriptions, the first of which keeps the call from
+// waiting.
+func (g *guest) waitsFor(p *program, args []uint64) {
+	turn := uint32(p.byte())
+	for i := range uint32(26) {
+		b, _ := g.mem.Bytes(fuzzSubs+i*subscriptionSize, subscriptionSize)
+		clear(b)
+		binary.LittleEndian.PutUint64(b, uint64(i))
+		fd := 3 + (i+turn%4)%13
+		b[8] = eventFdRead
+		if turn >= 128 && i%3 == 0 {
+			b[8] = eventFdWrite
+		}
+		binary.LittleEndian.PutUint32(b[16:], fd)
+	}
+	if b, ok := g.mem.Bytes(uint32(args[0]), subscriptionSize); ok {
+		b[8] = eventClock
+		binary.LittleEndian.PutUint32(b[16:], turn%2)
+		binary.LittleEndian.PutUint64(b[24:], 1)
+		binary.LittleEndian.PutUint16(b[40:], 0)
+	}
+}
+
+// eventsAt are the events of a call but for those of clocks, which C leaves for
+// later while something else is due, in an order that does not depend on epoll.
+func (g *guest) eventsAt(args []uint64, count uint32) (list []event) {
+	n, _ := g.mem.Uint32(count)
+	for i := range n {
+		b, ok := g.mem.Bytes(uint32(args[1])+i*eventSize, eventSize)
+		if !ok {
+			g.t.Fatalf("%d events in %d", n, args[2])
+		}
+		if e := readEvent(b); e.kind != eventClock {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b event) int {
+		if a.userdata != b.userdata {
+			return int(int64(a.userdata) - int64(b.userdata))
+		}
+		return int(a.kind) - int(b.kind)
+	})
+	return list
+}
