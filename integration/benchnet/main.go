@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -24,8 +25,8 @@ import (
 
 func main() {
 	b := &bench{out: os.Stdout}
-	flag.IntVar(&b.rounds, "rounds", 5, "measured rounds of each row")
-	flag.DurationVar(&b.seconds, "time", 3*time.Second, "of wrk in a round")
+	flag.IntVar(&b.rounds, "rounds", 9, "measured rounds of each row")
+	flag.DurationVar(&b.seconds, "time", 2*time.Second, "of wrk in a round")
 	flag.StringVar(&b.engine, "engine", os.Getenv("RUNW_ENGINE"), "the engine, runw's choice if empty")
 	flag.StringVar(&b.runw, "runw", "", "the runtime, bin/runw if empty")
 	only := flag.String("only", "", "one of http, transfer, memory, idle, calls")
@@ -47,6 +48,15 @@ type bench struct {
 	runw    string
 	dir     string
 	number  int
+	summary []row
+}
+
+// row is a figure of the last table.
+type row struct {
+	name string
+	series
+	// more says that more is better.
+	more bool
 }
 
 func (b *bench) run(only string) (retErr error) {
@@ -92,7 +102,26 @@ func (b *bench) run(only string) (retErr error) {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
-	return nil
+	return b.ratios()
+}
+
+// ratios repeats what a module has of the native program's, or of its own alone: the median of
+// the rounds' ratios, that of the medians, and that of the best rounds, which the rest of the
+// machine disturbs least.
+func (b *bench) ratios() error {
+	if len(b.summary) == 0 {
+		return nil
+	}
+	table := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "\nratio\tof the rounds\tof the medians\tof the best")
+	for _, r := range b.summary {
+		best := slices.Min[[]float64]
+		if r.more {
+			best = slices.Max[[]float64]
+		}
+		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.2f\n", r.name, r.ratio(), median(r.wasm)/median(r.native), best(r.wasm)/best(r.native))
+	}
+	return table.Flush()
 }
 
 func median(list []float64) float64 {
@@ -170,9 +199,14 @@ func (b *bench) http() (retErr error) {
 		}); err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%d\trequests/s\t%v\n", n, &series{rate[0], rate[1]})
-		fmt.Fprintf(table, "\tserver CPU us/request\t%v\n", &series{cpu[0], cpu[1]})
-		fmt.Fprintf(table, "\tp99 us\t%v\n", &series{p99[0], p99[1]})
+		for i, r := range []row{
+			{"requests/s", series{rate[0], rate[1]}, true}, {"server CPU us/request", series{cpu[0], cpu[1]}, false},
+			{"p99 us", series{p99[0], p99[1]}, false},
+		} {
+			fmt.Fprintf(table, "%s\t%s\t%v\n", []string{strconv.Itoa(n), "", ""}[i], r.name, &r.series)
+			r.name = fmt.Sprintf("%d connections: %s", n, r.name)
+			b.summary = append(b.summary, r)
+		}
 	}
 	return table.Flush()
 }
@@ -203,7 +237,9 @@ func (b *bench) transfer() (retErr error) {
 		}); err != nil {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%v\n", way.name, &series{speed[0], speed[1]})
+		r := row{"1 GB " + way.name + ": MB/s", series{speed[0], speed[1]}, true}
+		fmt.Fprintf(table, "%s\t%v\n", way.name, &r.series)
+		b.summary = append(b.summary, r)
 	}
 	return table.Flush()
 }
@@ -274,11 +310,13 @@ func (b *bench) idle() (retErr error) {
 	}
 	table := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(table, "\n%d busy connections\tbeside %d idle\talone\tratio\t\n", busy, idle)
-	for _, row := range []struct {
+	for _, each := range []struct {
 		name string
 		v    [2][]float64
 	}{{"mean us", mean}, {"p50 us", p50}, {"p99 us", p99}, {"requests/s", rate}} {
-		fmt.Fprintf(table, "%s\t%v\n", row.name, &series{row.v[0], row.v[1]})
+		s := series{each.v[0], each.v[1]}
+		fmt.Fprintf(table, "%s\t%v\n", each.name, &s)
+		b.summary = append(b.summary, row{fmt.Sprintf("%d busy beside %d idle: %s", busy, idle, each.name), s, each.name == "requests/s"})
 	}
 	return table.Flush()
 }

@@ -72,6 +72,9 @@ func (b *bench) container(guest string, wasm bool, args ...string) (made *bundle
 	}
 	made.Spec.Linux.Namespaces = namespaces
 	made.Spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 20000, Soft: 20000}}
+	// What else runs on the machine weighs less than what is measured, module or program.
+	shares := uint64(1 << 18)
+	made.Spec.Linux.Resources.CPU = &specs.LinuxCPU{Shares: &shares}
 	made.Spec.Linux.CgroupsPath = fmt.Sprintf("/runw-benchnet-%d-%s", os.Getpid(), id)
 	return made, id, made.Write()
 }
@@ -153,7 +156,7 @@ func (s *server) wrk(connections int, d time.Duration) (load, error) {
 	if err != nil {
 		return load{}, err
 	}
-	out, err := exec.Command("wrk", "-t1", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(d.Seconds())),
+	out, err := exec.Command("nice", "-n", "-19", "wrk", "-t1", fmt.Sprintf("-c%d", connections), fmt.Sprintf("-d%ds", int(d.Seconds())),
 		"--latency", "http://"+s.address+"/").CombinedOutput()
 	if err != nil {
 		return load{}, fmt.Errorf("wrk: %w: %s", err, out)

@@ -1,4 +1,3 @@
-// build: -Wl,-z,stack-size=8388608
 // http: an HTTP/1.1 server on one thread with poll: keep-alive, pipelining, as
 // many connections as there are descriptors.
 //
@@ -11,6 +10,8 @@
 #include "net.h"
 
 struct conn {
+	int fd;
+	short waits; // for POLLIN or POLLOUT
 	uint8_t *in; // what is left of an incomplete request
 	uint32_t have;
 	uint32_t outat, outlen;
@@ -25,18 +26,21 @@ struct conn {
 // SLACK is what the comparisons in request may look at behind a short one.
 enum { MAX_HEAD = 16384, SCRATCH = 65536, SLACK = 16 };
 
-static struct pollfd *fds; // [0] is the listener, -1 while there is no room
-static int listener;
+static struct net_set set; // by the same index as conns; [0] is the listener
 static struct conn *conns;
+static struct net_ready *ready; // what a wait has found
+static uint32_t *gone;          // connections to drop after that
 static size_t count, room;
+static int full; // no room for another connection
 static uint8_t scratch[SCRATCH + MAX_HEAD + SLACK];
 static char filler[65536];
 
 static void grow(void) {
 	room = room ? room * 2 : 64;
-	fds = realloc(fds, room * sizeof *fds);
 	conns = realloc(conns, room * sizeof *conns);
-	if (!fds || !conns) {
+	ready = realloc(ready, room * sizeof *ready);
+	gone = realloc(gone, room * sizeof *gone);
+	if (!conns || !ready || !gone || net_set_grow(&set, room)) {
 		fprintf(stderr, "no memory for %zu connections\n", room);
 		exit(1);
 	}
@@ -45,19 +49,28 @@ static void grow(void) {
 static void add(int fd) {
 	if (count == room)
 		grow();
-	fds[count] = (struct pollfd){.fd = fd, .events = POLLIN};
-	memset(&conns[count], 0, sizeof conns[count]);
+	conns[count] = (struct conn){.fd = fd, .waits = POLLIN};
+	net_set_put(&set, count, fd, POLLIN);
 	count++;
 }
 
+static void wait_for(size_t i, short events) {
+	if (conns[i].waits == events)
+		return;
+	conns[i].waits = events;
+	net_set_put(&set, i, conns[i].fd, events);
+}
+
 static void drop(size_t i) {
-	close(fds[i].fd);
+	close(conns[i].fd);
 	free(conns[i].in);
 	free(conns[i].out);
 	count--;
-	fds[i] = fds[count];
+	full = 0;
+	if (i == count)
+		return;
 	conns[i] = conns[count];
-	fds[0].fd = listener; // there is room for one again
+	net_set_put(&set, i, conns[i].fd, conns[i].waits);
 }
 
 // flush sends what is due; -1 if the connection is to be dropped.
@@ -66,16 +79,16 @@ static int flush(size_t i) {
 	while (c->outat < c->outlen || c->left) {
 		ssize_t n;
 		if (c->outat < c->outlen) {
-			n = net_send(fds[i].fd, c->out + c->outat, c->outlen - c->outat);
+			n = net_send(c->fd, c->out + c->outat, c->outlen - c->outat);
 			if (n > 0)
 				c->outat += n;
 		} else {
-			n = net_send(fds[i].fd, filler, c->left < sizeof filler ? c->left : sizeof filler);
+			n = net_send(c->fd, filler, c->left < sizeof filler ? c->left : sizeof filler);
 			if (n > 0)
 				c->left -= n;
 		}
 		if (n < 0 && errno == EAGAIN) {
-			fds[i].events = POLLOUT;
+			wait_for(i, POLLOUT);
 			return 0;
 		}
 		if (n < 0)
@@ -84,7 +97,7 @@ static int flush(size_t i) {
 	free(c->out);
 	c->out = NULL;
 	c->outat = c->outlen = 0;
-	fds[i].events = POLLIN;
+	wait_for(i, POLLIN);
 	return c->closing ? -1 : 0;
 }
 
@@ -117,7 +130,7 @@ static int respond(size_t i, const char *text, uint64_t body) {
 	p = c->closing ? COPY(p, "\r\nConnection: close\r\n\r\n") : COPY(p, "\r\n\r\n");
 	if (text)
 		p = copy(p, text, body);
-	ssize_t n = p - head, sent = net_send(fds[i].fd, head, n);
+	ssize_t n = p - head, sent = net_send(c->fd, head, n);
 	if (sent < 0 && errno != EAGAIN)
 		return -1;
 	if (sent < 0)
@@ -210,7 +223,7 @@ static int consume(size_t i, uint8_t *p, size_t n) {
 				return -1;
 			continue;
 		}
-		if (fds[i].events == POLLOUT)
+		if (c->waits == POLLOUT)
 			break; // one response at a time
 		struct head h = parse(p, n);
 		if (!h.size) {
@@ -246,7 +259,7 @@ static size_t again(struct conn *c) {
 
 static int readable(size_t i) {
 	size_t have = conns[i].have ? again(&conns[i]) : 0;
-	ssize_t n = net_recv(fds[i].fd, scratch + have, sizeof scratch - SLACK - have);
+	ssize_t n = net_recv(conns[i].fd, scratch + have, sizeof scratch - SLACK - have);
 	if (n == 0 || (n < 0 && errno != EAGAIN))
 		return -1;
 	if (n < 0)
@@ -260,7 +273,7 @@ static int writable(size_t i) {
 	if (flush(i))
 		return -1;
 	struct conn *c = &conns[i];
-	if (fds[i].events == POLLOUT || !c->have)
+	if (c->waits == POLLOUT || !c->have)
 		return 0;
 	size_t have = again(c);
 	scratch[have] = 0;
@@ -269,19 +282,24 @@ static int writable(size_t i) {
 
 static void accept_all(void) {
 	for (;;) {
-		int fd = net_accept(listener);
+		int fd = net_accept(conns[0].fd);
 		if (fd >= 0) {
 			add(fd);
 			continue;
 		}
 		if (errno == EMFILE || errno == ENFILE) {
 			fprintf(stderr, "full with %zu connections\n", count - 1);
-			fds[0].fd = -1; // until one goes
+			full = 1; // until one goes
 			return;
 		}
 		if (errno != ECONNABORTED)
 			return;
 	}
+}
+
+static int descending(const void *a, const void *b) {
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+	return x < y ? 1 : -1;
 }
 
 int main(int argc, char **argv) {
@@ -291,28 +309,28 @@ int main(int argc, char **argv) {
 		return 2;
 	}
 	memset(filler, 'x', sizeof filler);
-	listener = net_server(NET_STREAM, &a, 4096);
-	add(listener);
+	add(net_server(NET_STREAM, &a, 4096));
 	printf("listening\n");
 	fflush(stdout);
 	for (;;) {
-		int n = poll(fds, count, -1);
+		int n = net_set_wait(&set, full, count, ready), new = 0;
 		if (n < 0) {
 			fprintf(stderr, "poll: errno %d\n", errno);
 			return 1;
 		}
-		// Backwards: dropping a connection moves the last one into its place.
-		size_t known = count;
-		for (size_t i = known - 1; i > 0 && n > 0; i--) {
-			short got = fds[i].revents;
-			if (!got)
-				continue;
-			n--;
-			int gone = got & POLLOUT ? writable(i) : readable(i);
-			if (gone)
-				drop(i);
+		size_t drops = 0;
+		for (int k = 0; k < n; k++) {
+			uint32_t i = ready[k].index;
+			if (i == 0)
+				new = 1;
+			else if (ready[k].events == POLLOUT ? writable(i) : readable(i))
+				gone[drops++] = i;
 		}
-		if (fds[0].revents)
+		// The last first: dropping a connection moves the last one into its place.
+		qsort(gone, drops, sizeof *gone, descending);
+		for (size_t k = 0; k < drops; k++)
+			drop(gone[k]);
+		if (new)
 			accept_all();
 	}
 }

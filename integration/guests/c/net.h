@@ -21,7 +21,16 @@ struct net_addr {
 
 enum { NET_DGRAM = 1, NET_STREAM = 2 };
 
+// A socket of a set, by its index, that is ready for POLLIN or POLLOUT; an error
+// is for the next call on it to tell.
+struct net_ready {
+	uint32_t index;
+	int events;
+};
+
 #ifdef __wasi__
+
+#include <wasi/api.h>
 
 struct net_buf {
 	uint8_t *ptr;
@@ -116,6 +125,36 @@ static inline ssize_t net_send(int fd, const void *p, size_t n) {
 	return e ? net_fail(e) : (ssize_t)done;
 }
 
+// The subscriptions are kept as the host takes them, and only changed where a
+// socket comes, goes or wants something else, as mio does it.
+struct net_set {
+	__wasi_subscription_t *subs;
+	__wasi_event_t *events;
+};
+
+static inline int net_set_grow(struct net_set *s, size_t room) {
+	s->subs = realloc(s->subs, room * sizeof *s->subs);
+	s->events = realloc(s->events, room * sizeof *s->events);
+	return s->subs && s->events ? 0 : -1;
+}
+
+static inline void net_set_put(struct net_set *s, size_t i, int fd, short events) {
+	memset(&s->subs[i], 0, sizeof s->subs[i]);
+	s->subs[i].userdata = i;
+	s->subs[i].u.tag = events == POLLOUT ? __WASI_EVENTTYPE_FD_WRITE : __WASI_EVENTTYPE_FD_READ;
+	s->subs[i].u.u.fd_read.file_descriptor = fd;
+}
+
+static inline int net_set_wait(struct net_set *s, size_t first, size_t count, struct net_ready *ready) {
+	size_t n;
+	int e = __wasi_poll_oneoff(s->subs + first, s->events, count - first, &n);
+	if (e)
+		return net_fail(e);
+	for (size_t k = 0; k < n; k++)
+		ready[k] = (struct net_ready){s->events[k].userdata, s->events[k].type == __WASI_EVENTTYPE_FD_WRITE ? POLLOUT : POLLIN};
+	return n;
+}
+
 static inline ssize_t net_recv_from(int fd, void *p, size_t n, struct net_addr *from) {
 	struct net_buf b = {p, n}, a = {from->octets, from->size};
 	uint32_t done, port = 0;
@@ -200,6 +239,33 @@ static inline ssize_t net_recv(int fd, void *p, size_t n) {
 
 static inline ssize_t net_send(int fd, const void *p, size_t n) {
 	return send(fd, p, n, MSG_NOSIGNAL);
+}
+
+struct net_set {
+	struct pollfd *fds;
+};
+
+// net_set_grow makes room for so many sockets; -1 if there is none.
+static inline int net_set_grow(struct net_set *s, size_t room) {
+	s->fds = realloc(s->fds, room * sizeof *s->fds);
+	return s->fds ? 0 : -1;
+}
+
+// net_set_put says what is waited for at an index: POLLIN or POLLOUT.
+static inline void net_set_put(struct net_set *s, size_t i, int fd, short events) {
+	s->fds[i] = (struct pollfd){.fd = fd, .events = events};
+}
+
+// net_set_wait waits for those from first to count, and gives the number of
+// those that are ready.
+static inline int net_set_wait(struct net_set *s, size_t first, size_t count, struct net_ready *ready) {
+	int left = poll(s->fds + first, count - first, -1), n = 0;
+	for (size_t i = first; i < count && left > 0; i++)
+		if (s->fds[i].revents) {
+			left--;
+			ready[n++] = (struct net_ready){i, s->fds[i].events};
+		}
+	return left < 0 ? -1 : n;
 }
 
 static inline ssize_t net_recv_from(int fd, void *p, size_t n, struct net_addr *from) {
