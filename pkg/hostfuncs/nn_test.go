@@ -447,6 +447,41 @@ func TestNNSetInput(t *testing.T) {
 	}
 }
 
+// Ten thousand loads without an unload, and contexts without an end: the quotas
+// hold, and nothing is left over in this process.
+func TestNNQuota(t *testing.T) {
+	g := newNNGuest(t, "graphs=3,contexts=4", Config{})
+	ptr, n := g.builders("echo")
+	out := g.alloc(4)
+	g.want(0, "load", ptr, n, uint64(accel.EncodingGGML), 0, out)
+	before, loaded := openFDs(t), 1
+	for range 10_000 {
+		switch errno := g.nn("load", ptr, n, uint64(accel.EncodingGGML), 0, out); errno {
+		case 0:
+			loaded++
+		case accel.ErrTooLarge:
+		default:
+			t.Fatalf("load: %d; log %q", errno, g.log)
+		}
+	}
+	g.logged("run.runw.nn-limits: graphs")
+	if loaded != 3 {
+		t.Errorf("%d graphs are loaded", loaded)
+	}
+	if after := openFDs(t); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	graph := uint64(1)
+	for i := range 100 {
+		want := accel.ErrTooLarge
+		if i < 4 {
+			want = 0
+		}
+		g.want(want, "init_execution_context", graph, out)
+	}
+	g.logged("run.runw.nn-limits: contexts")
+}
+
 // The worker is killed in the middle of a call: an error for the guest, which
 // then loads again.
 func TestNNCrash(t *testing.T) {

@@ -93,6 +93,43 @@ func TestReadmeSockets(t *testing.T) {
 	}
 }
 
+// TestReadmeNN reads README's table of WASI-NN in the same way.
+func TestReadmeNN(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(readme), "\n## wasi_ephemeral_nn, function by function\n")
+	if !ok {
+		t.Fatal("README has no section on WASI-NN")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|.+\\|(.+)\\|$")
+	test := regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
+	tests := readTests(t)
+	rows := map[string]bool{}
+	for _, cells := range row.FindAllStringSubmatch(section, -1) {
+		rows[cells[1]] = true
+		named := test.FindAllStringSubmatch(cells[2], -1)
+		if len(named) == 0 {
+			t.Errorf("README names no test of %s", cells[1])
+		}
+		for _, n := range named {
+			if !tests.reach(n[1], cells[1], map[string]bool{}) {
+				t.Errorf("README's row %s: there is no %s that calls it", cells[1], n[1])
+			}
+		}
+	}
+	if len(rows) != len(nnFunctions) {
+		t.Errorf("README's table has %d rows for %d functions", len(rows), len(nnFunctions))
+	}
+	for i := range nnFunctions {
+		if !rows[nnFunctions[i].name] {
+			t.Errorf("README's table lacks %s", nnFunctions[i].name)
+		}
+	}
+}
+
 // testFuncs are the functions and methods of this package's tests by name, each
 // with the strings and the names in its body.
 type testFuncs map[string]*testFunc
