@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/runw/runw/pkg/accel"
+	"github.com/runw/runw/pkg/accel/ggml"
 	"github.com/runw/runw/pkg/accel/onnx"
 	"github.com/runw/runw/pkg/accel/wire"
 )
@@ -15,6 +16,7 @@ type backend struct {
 
 // backends is the whole list.
 var backends = []backend{
+	{name: "ggml", encoding: accel.EncodingGGML, open: ggml.Open},
 	{name: "onnx", encoding: accel.EncodingONNX, open: onnx.Open},
 }
 

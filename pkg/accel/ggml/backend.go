@@ -54,7 +54,7 @@ func Open(o accel.Options) (accel.Backend, error) {
 		return nil, fmt.Errorf("ggml: %w: %s", err, b.log.takeError())
 	}
 	b.grants = readGrants(o.Grants, "/sys", "/proc")
-	if b.grants.software {
+	if o.Grants.Software {
 		if err := showSoftware(); err != nil {
 			return nil, fmt.Errorf("ggml: %w", err)
 		}
