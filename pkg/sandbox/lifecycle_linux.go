@@ -61,9 +61,22 @@ func (r *Runtime) Kill(a KillArgs) error {
 	if err != nil {
 		return err
 	}
-	err = c.Signal(a.Signal)
+	err = send(c, a.Signal)
 	if a.All && errors.Is(err, ErrNotRunning) {
 		return nil
+	}
+	return err
+}
+
+// send lets a frozen container die of SIGKILL. libcontainer thaws one with a
+// pid namespace of its own; of another one, the processes are killed by the
+// unified hierarchy's cgroup.kill, while a freezer of cgroup v1 holds them.
+func send(c *libcontainer.Container, s unix.Signal) error {
+	err := c.Signal(s)
+	if s == unix.SIGKILL && err == nil {
+		if status, serr := c.Status(); serr == nil && status == libcontainer.Paused {
+			err = c.Resume()
+		}
 	}
 	return err
 }
@@ -97,7 +110,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 }
 
 func (r *Runtime) killAndDestroy(c *libcontainer.Container) error {
-	_ = c.Signal(unix.SIGKILL) // it may have ended already
+	_ = send(c, unix.SIGKILL) // it may have ended already
 	for wait := range patience() {
 		if err := c.Signal(unix.Signal(0)); err != nil {
 			return r.destroy(c)
