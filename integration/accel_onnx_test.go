@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/runw/runw/integration/guests"
 )
 
@@ -206,4 +208,55 @@ func onnxDirect(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return path
+}
+
+// Two containers that use one file have its weights in memory once.
+func TestONNXSharedWeights(t *testing.T) {
+	const weights = 8 * 512 * 512 * 4 / 1024 // kB
+	var all []*box
+	for range 2 {
+		b := newONNX(t, "c/onnx_probe", nil, "hold", "dense", "512", `{"prepack":false}`)
+		b.Spec.Annotations["run.runw.nn-preload"] = "dense:onnx:cpu:/models/dense.onnx"
+		b.Spec.Mounts = append(b.Spec.Mounts, specs.Mount{Destination: "/models", Type: "bind", Source: filepath.Dir(onnxModel(t, "dense.onnx")), Options: []string{"bind", "ro"}})
+		b.begin()
+		b.await("ready")
+		all = append(all, b)
+	}
+	for _, b := range all {
+		shared, private := mapped(t, b, "dense.onnx")
+		if shared < weights || private > 100 {
+			t.Errorf("%d kB of the model are shared and %d private, want %d and none", shared, private, weights)
+		}
+	}
+}
+
+// mapped sums what the container's processes have in memory of a mapped file, in kB.
+func mapped(t *testing.T, b *box, file string) (shared, private int) {
+	t.Helper()
+	processes, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", b.cgroup, "cgroup.procs"))
+	if err != nil {
+		processes, err = os.ReadFile(filepath.Join("/sys/fs/cgroup/memory", b.cgroup, "cgroup.procs"))
+	}
+	must(t, err)
+	for _, pid := range strings.Fields(string(processes)) {
+		content, err := os.ReadFile("/proc/" + pid + "/smaps")
+		must(t, err)
+		inside := false
+		for line := range strings.Lines(string(content)) {
+			fields := strings.Fields(line)
+			switch kind, kB := fields[0], 0; {
+			case !strings.HasSuffix(kind, ":"):
+				inside = strings.HasSuffix(fields[len(fields)-1], "/"+file)
+			case inside && (strings.HasPrefix(kind, "Shared_") || strings.HasPrefix(kind, "Private_")):
+				_, err := fmt.Sscan(fields[1], &kB)
+				must(t, err)
+				if strings.HasPrefix(kind, "Shared_") {
+					shared += kB
+				} else {
+					private += kB
+				}
+			}
+		}
+	}
+	return shared, private
 }

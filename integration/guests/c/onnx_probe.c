@@ -6,9 +6,11 @@
 //	onnx_probe loads MODEL N        N loads without one unload
 //	onnx_probe time MODEL WIDTH N   median of N computations of x [1,WIDTH], in nanoseconds
 //	onnx_probe turns ENDLESS N      a loop of N turns
+//	onnx_probe hold NAME WIDTH CONFIG  one computation by a preloaded model, and then nothing
 //	onnx_probe vad MODEL FRAMES     speech probability of each frame, in hexadecimal
 #include "nn.h"
 #include <time.h>
+#include <unistd.h>
 
 static void lies(uint32_t graph) {
 	static const float row[8] = {1, 0, 0, 0, 0, 0, 1, 0};
@@ -130,6 +132,15 @@ static void turns(uint32_t graph, int64_t n) {
 	printf("%g\n", y);
 }
 
+static void hold(const char *name, uint32_t width, const char *config) {
+	uint32_t graph;
+	NN_MUST(nn_load_by_name_with_config(name, strlen(name), config, strlen(config), &graph));
+	measure(graph, width, 1);
+	printf("ready\n");
+	for (;;)
+		sleep(1000);
+}
+
 // Ten frames of silence, then noise whose loudness changes from frame to frame, in
 // numbers that need no rounding.
 static void vad(uint32_t graph, int frames) {
@@ -166,12 +177,14 @@ int main(int argc, char **argv) {
 		loads(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "turns"))
 		turns(nn_open(argv[2], NN_ONNX, NN_CPU), atoll(argv[3]));
+	else if (argc == 5 && !strcmp(argv[1], "hold") && atoi(argv[3]) > 0)
+		hold(argv[2], atoi(argv[3]), argv[4]);
 	else if (argc == 4 && !strcmp(argv[1], "vad"))
 		vad(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]));
 	else if (argc == 5 && !strcmp(argv[1], "time") && atoi(argv[3]) > 0 && atoi(argv[4]) > 0)
 		measure(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]), atoi(argv[4]));
 	else {
-		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns|vad MODEL N, time MODEL WIDTH N\n");
+		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns|vad MODEL N, time MODEL WIDTH N, hold NAME WIDTH CONFIG\n");
 		return 2;
 	}
 	return 0;
