@@ -70,3 +70,17 @@ func TestProgramName(t *testing.T) {
 		}
 	}
 }
+
+func TestErrorsAsRunc(t *testing.T) {
+	for command, want := range map[string]string{
+		"run":   `container "c1": runc run failed: JSON specification file config.json not found`,
+		"state": `container "c1": state: container does not exist`,
+	} {
+		var out, errOut bytes.Buffer
+		t.Chdir(t.TempDir())
+		code := run([]string{"/usr/bin/runc", "--root", t.TempDir(), command, "c1"}, &out, &errOut)
+		if code != 1 || !strings.Contains(errOut.String(), want) {
+			t.Errorf("%s: exit code %d, %q, want %q", command, code, &errOut, want)
+		}
+	}
+}

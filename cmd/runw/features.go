@@ -27,6 +27,8 @@ func featuresCommand() *cli.Command {
 				// What callers look for to find out whether a runtime can run
 				// Wasm (crun's name for it).
 				"run.oci.crun.wasm": "true",
+				// runc's name for the commands checkpoint and restore.
+				"org.opencontainers.runc.checkpoint.enabled": "true",
 			}
 			if v := sandbox.SeccompVersion(); v != "" {
 				annotations["io.github.seccomp.libseccomp.version"] = v

@@ -17,7 +17,7 @@ import (
 // run is the whole command line; its result is the exit code.
 func run(args []string, out, errOut io.Writer) int {
 	app, opts := newApp(programName(args), out, errOut)
-	r := reporter{errOut: errOut, opts: opts}
+	r := reporter{errOut: errOut, opts: opts, name: app.Name}
 	return r.exitCode(app.Run(optionsFirst(args, app.Flags, app.Commands)))
 }
 
@@ -38,14 +38,13 @@ func newApp(name string, out, errOut io.Writer) (*cli.App, *options) {
 	opts := &options{}
 	cli.VersionPrinter = printVersion // the library has no other place for it
 	app := &cli.App{
-		Name:            name,
-		Usage:           "Open Container Initiative runtime for WebAssembly modules and Linux programs",
-		Description:     description,
-		Version:         version,
-		Flags:           globalFlags(),
-		Writer:          out,
-		ErrWriter:       errOut,
-		HideHelpCommand: true,
+		Name:        name,
+		Usage:       "Open Container Initiative runtime for WebAssembly modules and Linux programs",
+		Description: description,
+		Version:     version,
+		Flags:       globalFlags(),
+		Writer:      out,
+		ErrWriter:   errOut,
 		// exec --env A=1,2 is one variable.
 		DisableSliceFlagSeparator: true,
 		Before:                    opts.read,

@@ -46,6 +46,16 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestHelpCommand(t *testing.T) {
+	for _, name := range []string{"run", "update"} {
+		_, want, _ := runCLI(t, name, "--help")
+		code, got, stderr := runCLI(t, "help", name)
+		if code != 0 || got == "" || got != want {
+			t.Errorf("help %s: exit code %d, %q, %s", name, code, got, stderr)
+		}
+	}
+}
+
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
 	if *update {
@@ -80,6 +90,7 @@ func TestErrors(t *testing.T) {
 		{"kill too many", []string{"kill", "a", "TERM", "x"}, `"kill" requires a maximum of 2 argument(s)`},
 		{"unknown flag", []string{"run", "--nonsense", "c1"}, "flag provided but not defined: -nonsense (see 'runw run --help')"},
 		{"unknown command", []string{"nonsense", "-h"}, "unknown command: No help topic for 'nonsense' (see 'runw --help')"},
+		{"unknown topic", []string{"help", "nonsense"}, "No help topic for 'nonsense'"},
 		{"no config.json", []string{"create", "--bundle", empty, "c1"}, `container "c1": create: JSON specification file config.json not found`},
 		{"no bundle", []string{"run", "--bundle", filepath.Join(empty, "absent"), "c1"}, `container "c1": run: `},
 		{"no container", []string{"state", "c1"}, `container "c1": state: container does not exist`},

@@ -61,6 +61,8 @@ func (e *codeError) Unwrap() error { return e.err }
 type reporter struct {
 	errOut io.Writer
 	opts   *options
+	// name is the program's.
+	name string
 }
 
 // exitCode tells both readers of an error: people on stderr, and the caller's
@@ -73,6 +75,10 @@ func (r reporter) exitCode(err error) int {
 	case errors.As(err, &status):
 		return int(status)
 	}
+	var on *containerError
+	if r.name == "runc" && errors.As(err, &on) {
+		on.verb = runcVerb(on.verb)
+	}
 	text := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
 	fmt.Fprintln(r.errOut, "runw:", text)
 	if r.opts.logFile {
@@ -83,6 +89,17 @@ func (r reporter) exitCode(err error) int {
 		return code.code
 	}
 	return 1
+}
+
+// runcVerb has the words of runc, of which a caller of runc may make sense.
+func runcVerb(verb string) string {
+	switch verb {
+	case "create", "run":
+		return "runc " + verb + " failed"
+	case "exec":
+		return "exec failed"
+	}
+	return verb
 }
 
 // usageError keeps the whole help text away from the one line that is to be

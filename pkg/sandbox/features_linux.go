@@ -38,6 +38,7 @@ func Features(annotations map[string]string) *features.Features {
 		PotentiallyUnsafeConfigAnnotations: []string{
 			"bundle",                // would shadow the label that libcontainer keeps the bundle in
 			"org.systemd.property.", // a prefix
+			"org.criu.config",       // names a file of the host, which may name programs to run
 		},
 	}
 	if seccomp.Enabled {
