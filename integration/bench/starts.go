@@ -52,12 +52,16 @@ func (b *bench) starts(rounds int) error {
 			}
 		}
 	}
-	runc := median(rows[slices.IndexFunc(rows, func(r *row) bool { return r.runtime == "runc" })].took)
+	native := func(runtime string) float64 {
+		return ms(median(rows[slices.IndexFunc(rows, func(r *row) bool { return r.runtime == runtime })].took))
+	}
+	runc, crun := native("runc"), native("crun")
 	table := b.table()
-	fmt.Fprintln(table, "\n`run` to its end\truntime\tengine\tmedian ms\tleast ms\tof runc's native\tto first output, median ms\t")
+	fmt.Fprintln(table, "\n`run` to its end\truntime\tengine\tmedian ms\tleast ms\tof runc's native\tof crun's native\tto first output, median ms\t")
 	for _, r := range rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%.1f\t%.1f\t%.2f\t%.1f\t\n", r.title, r.runtime, r.engine, ms(median(r.took)), ms(slices.Min(r.took)),
-			float64(median(r.took))/float64(runc), ms(median(r.first)))
+		took := ms(median(r.took))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t\n", r.title, r.runtime, r.engine, took, ms(slices.Min(r.took)),
+			took/runc, took/crun, ms(median(r.first)))
 	}
 	if err := table.Flush(); err != nil {
 		return err
