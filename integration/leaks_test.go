@@ -50,7 +50,9 @@ func (b *box) close(before inventory) {
 		if !b.t.Failed() && b.init == 0 {
 			b.t.Errorf("state directory %s left behind", entry.Name())
 		}
-		b.quiet("delete", "--force", entry.Name())
+		// A create that was killed leaves a note beside the directory, ID@cgroup.
+		id, _, _ := strings.Cut(entry.Name(), "@")
+		b.quiet("delete", "--force", id)
 	}
 	if left, _ := os.ReadDir(b.root); len(left) != 0 {
 		b.t.Errorf("state directory %s survives delete --force", left[0].Name())
