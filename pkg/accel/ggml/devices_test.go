@@ -78,7 +78,7 @@ func TestLog(t *testing.T) {
 	var got []string
 	l := &libraryLog{out: func(line string) { got = append(got, line) }, least: levelError}
 	l.write(levelInfo, "told only if asked\n")
-	l.write(levelInfo, "offloaded 3/3 layers to GPU\n")
+	l.write(levelInfo, "load: offloaded 3/3 layers to GPU\nload: offloaded 0/3 layers to GPU\n")
 	l.write(levelError, "a fault of two")
 	l.write(levelContinue, " pieces\nand a second line\n")
 	l.write(levelError, "\x1b[31mred\n"+strings.Repeat("é", 2000)+"\n")
@@ -91,7 +91,7 @@ func TestLog(t *testing.T) {
 	l.setLevel(runOptions{log: true})
 	l.write(levelInfo, "asked for\n")
 	l.write(levelDebug, "too much\n")
-	want := []string{"offloaded 3/3 layers to GPU", "a fault of two pieces", "and a second line", "?[31mred", "", "asked for"}
+	want := []string{"load: offloaded 3/3 layers to GPU", "a fault of two pieces", "and a second line", "?[31mred", "", "asked for"}
 	if len(got) != len(want) {
 		t.Fatalf("%d lines: %q", len(got), got)
 	}

@@ -78,8 +78,9 @@ func (l *libraryLog) emit(line string) {
 	if l.level >= levelError {
 		l.lastErr = line
 	}
-	// Where the layers went is what a GPU was granted for: it is always told.
-	if l.level >= l.least || strings.Contains(line, " layers to GPU") {
+	// What a GPU was granted for is always told.
+	offloaded := strings.Contains(line, ": offloaded ") && !strings.Contains(line, ": offloaded 0/")
+	if l.level >= l.least || offloaded {
 		l.out(line)
 	}
 }

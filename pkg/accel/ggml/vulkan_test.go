@@ -93,7 +93,7 @@ func TestVulkan(t *testing.T) {
 			t.Fatal(err)
 		}
 		loaded.Close()
-		if strings.Contains(log.String(), "offloaded 1") || strings.Count(log.String(), "layers to GPU") > before+1 {
+		if strings.Count(log.String(), "layers to GPU") != before {
 			t.Errorf("granted %+v: log:\n%s", g, log)
 		}
 		if !strings.Contains(log.String(), "target AUTO: the CPU: no GPU to compute on: granted: ") {
