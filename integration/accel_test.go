@@ -222,17 +222,7 @@ func TestAccelEnds(t *testing.T) {
 	}{
 		{"own pid namespace", func(*box) {}},
 		{"host's pid namespace", func(b *box) { b.without(specs.PIDNamespace) }},
-		{"user namespace", func(b *box) {
-			ids := []specs.LinuxIDMapping{{HostID: 100000, Size: 65536}}
-			b.Spec.Linux.Namespaces = append(b.Spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
-			b.Spec.Linux.UIDMappings, b.Spec.Linux.GIDMappings = ids, ids
-			must(b.t, filepath.WalkDir(b.Path(), func(path string, _ os.DirEntry, err error) error {
-				if err != nil {
-					return err
-				}
-				return os.Lchown(path, 100000, 100000)
-			}))
-		}},
+		{"user namespace", func(b *box) { b.mapped() }},
 		{"rootless", func(b *box) { b.rootless(); b.withHelper() }},
 	}
 	for _, kind := range kinds {

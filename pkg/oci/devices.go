@@ -18,12 +18,13 @@ type Device struct {
 	Mode, UID, GID uint32
 }
 
-// drmMajor and nvidiaMajor are fixed in Linux's admin-guide/devices.txt;
-// renderMinor is the first of a GPU's nodes that cannot change a display.
+// The majors are fixed in Linux's admin-guide/devices.txt; renderMinor is the first of a GPU's nodes that cannot change a display.
 const (
 	drmMajor    = 226
 	nvidiaMajor = 195
 	renderMinor = 128
+	memoryMajor = 1 // null, zero, …: every container has them
+	ttyMajor    = 5
 )
 
 // GPU tells whether a device is one to compute on, by its number where that is
@@ -38,8 +39,8 @@ func (d *Device) GPU() bool {
 	return strings.HasPrefix(d.Path, "/dev/nvidia") || strings.HasPrefix(d.Path, "/dev/dri/renderD")
 }
 
-// Devices are the character devices that config.json grants: those of
-// linux.devices that linux.resources.devices does not deny, and nodes of GPUs
+// Devices are the character devices below /dev that config.json grants, without
+// those that every container has: those of linux.devices that linux.resources.devices does not deny, and nodes of GPUs
 // that are bind-mounted, which is how rootless clients pass them on.
 func Devices(spec *specs.Spec) []Device {
 	var list []Device
@@ -49,8 +50,10 @@ func Devices(spec *specs.Spec) []Device {
 			rules = l.Resources.Devices
 		}
 		for _, d := range l.Devices {
-			if (d.Type == "c" || d.Type == "u") && allowed(rules, d.Major, d.Minor) {
-				list = append(list, listed(d))
+			out := listed(d)
+			ordinary := out.Major == memoryMajor || out.Major == ttyMajor
+			if (d.Type == "c" || d.Type == "u") && !ordinary && strings.HasPrefix(out.Path, "/dev/") && allowed(rules, d.Major, d.Minor) {
+				list = append(list, out)
 			}
 		}
 	}
@@ -98,13 +101,14 @@ func allowed(rules []specs.LinuxDeviceCgroup, major, minor int64) bool {
 }
 
 func mounted(m specs.Mount) (Device, bool) {
+	dest := path.Clean(m.Destination)
 	bind := m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
 	var st unix.Stat_t
-	if !bind || !strings.HasPrefix(m.Destination, "/dev/") || unix.Stat(m.Source, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+	if !bind || !strings.HasPrefix(dest, "/dev/") || unix.Stat(m.Source, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
 		return Device{}, false
 	}
 	d := Device{
-		Path: path.Clean(m.Destination), Host: m.Source,
+		Path: dest, Host: m.Source,
 		Major: unix.Major(uint64(st.Rdev)), Minor: unix.Minor(uint64(st.Rdev)), //nolint:unconvert // 32 bits wide on some architectures
 		Mode: st.Mode & 0o777,
 	}

@@ -88,6 +88,15 @@ func (a *Accel) view(config *configs.Config) ([]accelStep, error) {
 			steps = append(steps, showPath(path))
 		}
 	}
+	// Before what may be shown of their directories.
+	const small = "mode=1777,size=64m"
+	steps = append(steps,
+		accelStep{kind: C.ACCEL_BIND, target: "/run/" + accelName, source: a.Program},
+		accelStep{kind: C.ACCEL_TMPFS, target: "/tmp", source: "mode=1777,size=256m"}, // a driver's compiled shaders
+		accelStep{kind: C.ACCEL_PROC, target: "/proc"},
+		accelStep{kind: C.ACCEL_TMPFS, target: "/dev", source: "mode=0755,size=64k"},
+		accelStep{kind: C.ACCEL_TMPFS, target: "/dev/shm", source: small},
+	)
 	sys := []string{"/sys/devices/system/cpu", "/sys/devices/system/node"}
 	if a.GPU {
 		sys = []string{"/sys"}
@@ -98,15 +107,10 @@ func (a *Accel) view(config *configs.Config) ([]accelStep, error) {
 		}
 		steps = append(steps, accelStep{kind: C.ACCEL_BIND, target: path, source: path})
 	}
-	const small = "mode=1777,size=64m"
-	steps = append(steps,
-		accelStep{kind: C.ACCEL_BIND, target: "/run/" + accelName, source: a.Program},
-		accelStep{kind: C.ACCEL_TMPFS, target: "/tmp", source: "mode=1777,size=256m"}, // a driver's compiled shaders
-		accelStep{kind: C.ACCEL_PROC, target: "/proc"},
-		accelStep{kind: C.ACCEL_TMPFS, target: "/dev", source: "mode=0755,size=64k"},
-		accelStep{kind: C.ACCEL_TMPFS, target: "/dev/shm", source: small},
-	)
 	for _, d := range a.nodes() {
+		if d.Path != filepath.Clean(d.Path) || !strings.HasPrefix(d.Path, "/dev/") {
+			return nil, fmt.Errorf("device %q: is not below /dev", d.Path)
+		}
 		if d.Host == "" {
 			d.Host = d.Path
 		}

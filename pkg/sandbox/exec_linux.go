@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 
 	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
@@ -57,11 +59,11 @@ func (r *Runtime) Target(id string, ignorePaused bool) (*Target, error) {
 func devicesOf(config configs.Config) []Device {
 	var list []Device
 	for _, d := range config.Devices {
-		if d.Type != devices.CharDevice || d.Major == memoryMajor || d.Major == ttyMajor {
+		if d.Type != devices.CharDevice || d.Major == memoryMajor || d.Major == ttyMajor || !strings.HasPrefix(d.Path, "/dev/") {
 			continue
 		}
 		list = append(list, Device{
-			Path: d.Path, Host: d.Path, Major: uint32(d.Major), Minor: uint32(d.Minor),
+			Path: filepath.Clean(d.Path), Host: d.Path, Major: uint32(d.Major), Minor: uint32(d.Minor),
 			Mode: uint32(d.FileMode.Perm()), UID: d.Uid, GID: d.Gid,
 		})
 	}
