@@ -210,7 +210,9 @@ func FuzzNative(f *testing.F) {
 				t.Fatalf("%s%v: %s, with C %s", name, args, x, y)
 			}
 			if name == "poll_oneoff" {
-				if x == errnoSuccess {
+				// A count that lies over the events changes them, and clocks count.
+				over := before+4 > uint32(args[1]) && before < uint32(args[1])+uint32(args[2])*eventSize
+				if x == errnoSuccess && !over {
 					if in, inC := a.eventsAt(args, before), b.eventsAt(args, before); !slices.Equal(in, inC) {
 						t.Fatalf("%s%v:\n%+v, with C\n%+v", name, args, in, inC)
 					}
