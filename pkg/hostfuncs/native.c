@@ -173,19 +173,19 @@ static bool ahead(const uint8_t *sub) {
 
 // amount is what can be read or written at once; see readable and writable in
 // poll_event.go.
-static uint64_t amount(int fd, bool socket, int kind) {
+static uint64_t amount(int fd, uint32_t flags, int kind) {
   int n, size;
   socklen_t length = sizeof size;
   if (kind == FD_READ)
-    return ioctl(fd, FIONREAD, &n) == 0 ? (uint32_t)n : 1;
-  if (!socket || getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length) != 0 || ioctl(fd, SIOCOUTQ, &n) != 0)
+    return !(flags & NATIVE_STREAM) && ioctl(fd, FIONREAD, &n) == 0 ? (uint32_t)n : 1;
+  if (!(flags & NATIVE_SOCKET) || getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &length) != 0 || ioctl(fd, SIOCOUTQ, &n) != 0)
     return 1;
   return size > n ? (uint64_t)(size - n) : 0;
 }
 
 // tell writes the event of a ready descriptor and gives what is behind it.
-static uint8_t *tell(uint8_t *event, const uint8_t *sub, int fd, bool socket) {
-  uint64_t bytes = amount(fd, socket, sub[8]);
+static uint8_t *tell(uint8_t *event, const uint8_t *sub, int fd, uint32_t flags) {
+  uint64_t bytes = amount(fd, flags, sub[8]);
   memset(event, 0, EVENT);
   memcpy(event, sub, 8);
   event[10] = sub[8];
@@ -198,7 +198,7 @@ static uint8_t *tell(uint8_t *event, const uint8_t *sub, int fd, bool socket) {
 static uint32_t few(guest *g, waiting *w) {
   static const struct timespec now;
   struct pollfd fds[FEW];
-  uint32_t n = 0, of[FEW];
+  uint32_t n = 0, of[FEW], flags[FEW];
   for (uint32_t i = 0; i < w->n; i++) {
     const uint8_t *sub = w->subs + i * SUBSCRIPTION;
     if (sub[8] == CLOCK) {
@@ -214,8 +214,10 @@ static uint32_t few(guest *g, waiting *w) {
       return 0;
     for (of[i] = 0; of[i] < n && fds[of[i]].fd != f->fd;)
       of[i]++;
-    if (of[i] == n)
+    if (of[i] == n) {
+      flags[n] = f->flags;
       fds[n++] = (struct pollfd){.fd = f->fd};
+    }
     if (fds[of[i]].events & mask)
       return 0;
     fds[of[i]].events |= mask;
@@ -233,7 +235,7 @@ static uint32_t few(guest *g, waiting *w) {
   for (uint32_t i = 0; i < w->n; i++) {
     const uint8_t *sub = w->subs + i * SUBSCRIPTION;
     if (of[i] < FEW && fds[of[i]].revents & (sub[8] == FD_READ ? POLLIN : POLLOUT))
-      event = tell(event, sub, fds[of[i]].fd, true);
+      event = tell(event, sub, fds[of[i]].fd, flags[of[i]]);
   }
   return (uint32_t)(event - w->events) / EVENT;
 }
@@ -272,9 +274,9 @@ static uint32_t many(guest *g, waiting *w) {
     const struct native_slot *s = &g->slots[g->events[i].data.u32];
     uint32_t is = g->events[i].events & s->asked;
     if (is & EPOLLIN && s->at[0] < w->n)
-      event = tell(event, w->subs + (size_t)s->at[0] * SUBSCRIPTION, s->fd, s->socket);
+      event = tell(event, w->subs + (size_t)s->at[0] * SUBSCRIPTION, s->fd, s->flags);
     if (is & EPOLLOUT && s->at[1] < w->n)
-      event = tell(event, w->subs + (size_t)s->at[1] * SUBSCRIPTION, s->fd, s->socket);
+      event = tell(event, w->subs + (size_t)s->at[1] * SUBSCRIPTION, s->fd, s->flags);
   }
   return (uint32_t)(event - w->events) / EVENT;
 }

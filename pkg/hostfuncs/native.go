@@ -33,10 +33,10 @@ const (
 
 // nativeSlot is what C knows of one descriptor in the watch of poll_oneoff.
 type nativeSlot struct {
-	fd     int32
-	asked  uint32
-	at     [2]uint32
-	socket uint32
+	fd    int32
+	asked uint32
+	at    [2]uint32
+	flags uint32
 }
 
 // nativeFileOf leaves to Go what others share, whose blocking is emulated.
@@ -112,7 +112,10 @@ func nativeSlotOf(s *watched) nativeSlot {
 	}
 	out := nativeSlot{fd: int32(s.file.fd), asked: s.asked, at: s.at}
 	if isSocket(s.file) {
-		out.socket = 1
+		out.flags = nativeSocket
+	}
+	if s.file.stream {
+		out.flags |= nativeStream
 	}
 	return out
 }

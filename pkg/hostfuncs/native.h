@@ -23,7 +23,7 @@ struct native_slot {
   int32_t fd;
   uint32_t asked; // EPOLLIN, EPOLLOUT
   uint32_t at[2]; // the subscription's position for each of them
-  uint32_t socket;
+  uint32_t flags; // NATIVE_SOCKET and NATIVE_STREAM, of others' sockets too
 };
 
 // What Go tells of a guest. Go changes it only during a call of the guest's that

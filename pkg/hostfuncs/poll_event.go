@@ -123,8 +123,8 @@ func isSocket(e *entry) bool {
 	return e.kind == filetypeSocket || e.kind == filetypeSocketDgram
 }
 
-// sizeUnknown is reported where something can be read or written and the kernel
-// has no word for how much: a zero would look like an end of file.
+// sizeUnknown is reported where something can be read or written and nobody says
+// how much: a zero would look like an end of file.
 const sizeUnknown = 1
 
 // readable is how many bytes can be read without blocking.
@@ -142,6 +142,10 @@ func readable(e *entry) uint64 {
 		return uint64(max(st.Size-at, 0))
 	case filetypeDir:
 		return 0
+	case filetypeSocket:
+		if e.stream {
+			return sizeUnknown // RATIONALE.md: a system call for each ready connection
+		}
 	}
 	// TIOCINQ is Linux's other name for FIONREAD; a listener has none.
 	n, err := unix.IoctlGetUint32(e.fd, unix.TIOCINQ)

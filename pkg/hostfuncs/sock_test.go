@@ -244,8 +244,13 @@ func TestPollOneoffSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	got = g.poll(readSub(1, 3))
-	if wantEvents(t, got, event{userdata: 1, kind: eventFdRead}); got[0].nbytes != 3 {
-		t.Errorf("%d bytes can be read, want 3", got[0].nbytes)
+	if wantEvents(t, got, event{userdata: 1, kind: eventFdRead}); got[0].nbytes != sizeUnknown {
+		t.Errorf("%d bytes can be read, want %d", got[0].nbytes, sizeUnknown)
+	}
+	datagrams, other := pair(t, unix.SOCK_DGRAM)
+	say(t, other, "abc")
+	if got := datagrams.poll(readSub(1, 3)); got[0].nbytes != 3 {
+		t.Errorf("%d bytes can be read of a datagram, want 3", got[0].nbytes)
 	}
 	if err := unix.Shutdown(peer, unix.SHUT_RDWR); err != nil {
 		t.Fatal(err)
