@@ -139,6 +139,8 @@ type RunArgs struct {
 	// memory.grow beyond it gives -1. Each of several memories may have as much.
 	// wasmtime bounds a shared memory by the maximum that it declares only.
 	MemoryLimit uint64
+	// Counters, from MapCounters, are kept while the guest runs; nil for none.
+	Counters *Counters
 }
 
 // TrapError is the end of a guest that did something undefined, or of a host

@@ -3,6 +3,7 @@ package aot
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero/experimental"
 	"golang.org/x/sys/unix"
@@ -35,6 +36,8 @@ type linearMemory struct {
 	reserve []byte
 	buf     []byte
 	err     error // why the initial size could not be had
+	// counters are told the size.
+	counters *Counters
 }
 
 // Allocate is called by wazero once per instance, with the greatest size that
@@ -100,6 +103,9 @@ func (m *linearMemory) Reallocate(size uint64) []byte {
 			m.buf = nil
 			return nil
 		}
+	}
+	if m.counters != nil {
+		atomic.StoreUint64(&m.counters.MemoryBytes, size)
 	}
 	return m.buf
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 )
@@ -77,4 +78,13 @@ func findFunc(funcs []abi.Func, imp abi.Import) (abi.Func, error) {
 		other = fmt.Sprintf(", the host has %s", f.Sig)
 	}
 	return abi.Func{}, fmt.Errorf("%w: %q.%q of type %s%s", ErrLink, imp.Module, imp.Name, imp.Sig, other)
+}
+
+// start sets the counters for a guest that is about to begin.
+func (c *Counters) start(i *Info) {
+	if c == nil {
+		return
+	}
+	atomic.StoreUint64(&c.HostCalls, 0)
+	atomic.StoreUint64(&c.MemoryBytes, i.MemoryMin*wasmPage)
 }

@@ -99,6 +99,10 @@ static wasm_trap_t *host_call(void *env, wasmtime_caller_t *caller, wasmtime_val
     stack[i] = (uint64_t)slots[i].i64;
   size_t size;
   uint8_t *memory = memory_of(f->guest, caller, &size);
+  // Another process may read them at any time; only this thread writes.
+  uint64_t *counters = f->guest->counters;
+  __atomic_store_n(&counters[0], counters[0] + 1, __ATOMIC_RELAXED);
+  __atomic_store_n(&counters[1], size, __ATOMIC_RELAXED);
   if ((f->native == NULL || f->native(f->env, memory, size, stack) != 0) &&
       runwHostCall(f->guest->id, f->index, stack, (uint32_t)n, memory, size) != 0)
     return wasmtime_trap_new("host", 4); // Go keeps the error itself

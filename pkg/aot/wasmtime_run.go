@@ -42,7 +42,8 @@ func (m *wasmtimeModule) Run(_ context.Context, a RunArgs) error {
 	if err := enoughStack(); err != nil {
 		return err
 	}
-	s := m.bin.newStore(m.info, a.MemoryLimit)
+	a.Counters.start(m.info)
+	s := m.bin.newStore(m.info, a.MemoryLimit, a.Counters)
 	defer s.close()
 	if err := s.instantiate(m.bin, funcs); err != nil {
 		if guestEnd(err) {

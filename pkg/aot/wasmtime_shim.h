@@ -18,6 +18,8 @@ typedef struct {
   wasmtime_context_t *context;
   bool looked; // whether the guest's memory has been looked for
   wasmtime_extern_t memory;
+  uint64_t *counters; // host calls and bytes of memory; Go's Counters
+  uint64_t unread[2]; // where counters points to if nobody wants to know
 } runw_guest;
 
 // The name under which compiled modules export the memory that host functions

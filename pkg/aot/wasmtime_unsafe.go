@@ -93,7 +93,7 @@ type wasmtimeStore struct {
 // newStore makes the place for an instance whose memories have at most limit
 // bytes each; 0 is no limit. wasmtime does not ask the limiter about shared
 // memories, for they can belong to several stores.
-func (b *wasmtimeBinary) newStore(info *Info, limit uint64) *wasmtimeStore {
+func (b *wasmtimeBinary) newStore(info *Info, limit uint64, counters *Counters) *wasmtimeStore {
 	s := &wasmtimeStore{info: info, store: C.wasmtime_store_new(b.engine, nil, nil)}
 	s.context = C.wasmtime_store_context(s.store)
 	memory := C.int64_t(-1)
@@ -103,6 +103,10 @@ func (b *wasmtimeBinary) newStore(info *Info, limit uint64) *wasmtimeStore {
 	C.wasmtime_store_limiter(s.store, memory, wasmtimeMaxTable, -1, -1, -1)
 	s.guest = (*C.runw_guest)(C.calloc(1, C.sizeof_runw_guest))
 	s.guest.context = s.context
+	s.guest.counters = &s.guest.unread[0]
+	if counters != nil { // mapped, so that C may keep the pointer
+		s.guest.counters = (*C.uint64_t)(unsafe.Pointer(counters))
+	}
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"github.com/tetratelabs/wazero"
@@ -23,6 +24,11 @@ func (m *wazeroModule) Run(ctx context.Context, a RunArgs) error {
 	if err := checkEntry(m.info, a.Entry); err != nil {
 		return err
 	}
+	if a.Counters == nil {
+		a.Counters = new(Counters)
+	}
+	a.Counters.start(m.info)
+	mem.counters = a.Counters
 	gc := startCollector()
 	defer gc.stop()
 	hosts, err := m.bind(ctx, a.Funcs, mem, gc)
@@ -143,6 +149,7 @@ type hostFunc struct {
 // Call implements api.GoModuleFunction.
 func (f *hostFunc) Call(_ context.Context, _ api.Module, stack []uint64) {
 	f.gc.hostCall()
+	atomic.StoreUint64(&f.mem.counters.HostCalls, f.mem.counters.HostCalls+1)
 	if err := f.call(abi.Memory(f.mem.buf), stack); err != nil {
 		panic(err)
 	}
