@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"cmp"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,11 @@ type event struct {
 			Usage struct{ Limit, Usage, Max uint64 }
 		}
 		Pids struct{ Current, Limit uint64 }
+		Wasm *struct {
+			Engine      string
+			MemoryBytes uint64 `json:"memory_bytes"`
+			HostCalls   uint64 `json:"host_calls"`
+		}
 	}
 }
 
@@ -61,6 +68,56 @@ func TestEventsStats(t *testing.T) {
 			b.quiet("delete", b.id).ok()
 		})
 	}
+}
+
+// Of a module there is more to tell: its engine, its memory, and its calls as they go on.
+func TestEventsWasm(t *testing.T) {
+	needRunw(t)
+	want := cmp.Or(os.Getenv("RUNW_ENGINE"), engines(t)[0])
+	stats := func(b *box) event {
+		t.Helper()
+		list := events(t, b.quiet("events", "--stats", b.id).ok().stdout)
+		if len(list) != 1 {
+			t.Fatalf("%d events", len(list))
+		}
+		return list[0]
+	}
+
+	held := newBox(t, "c/probe", "hold", "32")
+	held.create().ok()
+	if w := stats(held).Data.Wasm; w == nil || w.Engine != want || w.HostCalls != 0 {
+		t.Errorf("created: %+v", w)
+	}
+	held.quiet("start", held.id).ok()
+	held.await("asleep")
+	first := stats(held).Data.Wasm
+	if first == nil || first.Engine != want || first.MemoryBytes < 32<<20 || first.MemoryBytes > 40<<20 || first.MemoryBytes%(64<<10) != 0 || first.HostCalls == 0 {
+		t.Fatalf("holds 32 MiB: %+v", first)
+	}
+	// Another module in there does not count, and nobody hears of the label.
+	held.exec("/app.wasm", "hello").ok()
+	held.quiet("pause", held.id).ok()
+	if second := stats(held).Data.Wasm; second == nil || *second != *first {
+		t.Errorf("asleep, %+v became %+v", first, second)
+	}
+	held.quiet("state", held.id).ok().says("!runw.wasm", "!annotations")
+	held.end()
+
+	busy := newBox(t, "c/probe", "spin", "3600000")
+	busy.begin()
+	calls := func() uint64 { return stats(busy).Data.Wasm.HostCalls }
+	if before := calls(); !eventually(20*time.Second, func() bool { return calls() > before }) {
+		t.Errorf("spins, and has made %d calls", before)
+	}
+	busy.end()
+
+	// A program has no such figures, whatever its annotations say.
+	native := host(t, "busybox", func(b *box) { b.Spec.Annotations = map[string]string{"runw.wasm:" + want + ":1:1": "x"} })
+	if w := stats(native).Data.Wasm; w != nil {
+		t.Errorf("busybox: %+v", w)
+	}
+	native.quiet("events", "--stats", native.id).ok().says(`!"wasm"`)
+	native.end()
 }
 
 // Stats at each interval, a line when the kernel kills for lack of memory, and an end when

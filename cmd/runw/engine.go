@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,11 +94,15 @@ func runGuest(r *sandbox.Received, stderr *os.File) error {
 	if err != nil {
 		return err
 	}
-	return module.Run(ctx, aot.RunArgs{
-		Funcs:       funcs,
-		Entry:       r.Entry,
-		MemoryLimit: guestMemory(r.MemoryLimit),
-	})
+	run := aot.RunArgs{Funcs: funcs, Entry: r.Entry, MemoryLimit: guestMemory(r.MemoryLimit)}
+	if r.Metrics != nil {
+		if run.Counters, err = aot.MapCounters(r.Metrics); err != nil {
+			return err
+		}
+		// Closed, it would no longer be found.
+		defer runtime.KeepAlive(r.Metrics)
+	}
+	return module.Run(ctx, run)
 }
 
 func hostConfig(r *sandbox.Received, stderr *os.File) (hostfuncs.Config, error) {

@@ -59,6 +59,14 @@ func (c *creation) create() (retErr error) {
 	if err := c.checkTerminal(); err != nil {
 		return err
 	}
+	if a.Guest != nil {
+		m, err := newMetrics(a.Guest.Engine)
+		if err != nil {
+			return err
+		}
+		defer m.file.Close()
+		a.Guest.metrics = m
+	}
 	c.notify = newNotifySocket(c.runtime.Root, a.ID)
 	c.notify.addTo(a.Spec)
 	config, err := c.runtime.config(a)
@@ -94,7 +102,7 @@ func (r *Runtime) config(a *CreateArgs) (*configs.Config, error) {
 	if err := os.Chdir(a.Bundle); err != nil {
 		return nil, err
 	}
-	return specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
+	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
 		CgroupName:       a.ID,
 		UseSystemdCgroup: r.SystemdCgroup,
 		NoPivotRoot:      a.NoPivot,
@@ -103,6 +111,10 @@ func (r *Runtime) config(a *CreateArgs) (*configs.Config, error) {
 		RootlessEUID:     os.Geteuid() != 0,
 		RootlessCgroups:  r.rootlessCgroups(),
 	})
+	if err == nil && a.Guest != nil {
+		config.Labels = append(config.Labels, a.Guest.metrics.label)
+	}
+	return config, err
 }
 
 // abandon removes what a failed create has made so far.

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/intelrdt"
 	"github.com/opencontainers/runc/types"
+	"github.com/sirupsen/logrus"
 )
 
 // Event is what `events` prints, with runc's names: Type is "stats" or "oom".
@@ -55,6 +56,12 @@ func (r *Runtime) Watch(id string, interval time.Duration, emit func(*Event) err
 	}
 }
 
+// stats are runc's, and a key of our own for a container whose program is a module.
+type stats struct {
+	*types.Stats
+	Wasm *Wasm `json:"wasm,omitempty"`
+}
+
 func (r *Runtime) loadLive(id string) (*libcontainer.Container, error) {
 	c, err := r.load(id)
 	if err != nil {
@@ -84,7 +91,12 @@ func statsEvent(c *libcontainer.Container) (*Event, error) {
 	if s.IntelRdtStats != nil {
 		data.IntelRdt = rdtStats(s.IntelRdtStats)
 	}
-	event.Data = data
+	wasm, err := wasmOf(c)
+	if err != nil {
+		// Of the container's figures these are the least.
+		logrus.Debugf("container %q: %v", c.ID(), err)
+	}
+	event.Data = &stats{data, wasm}
 	return event, nil
 }
 

@@ -27,6 +27,10 @@ type Guest struct {
 	// Models goes into the handoff as it is.
 	Accel  *Accel
 	Models []Model
+
+	// metrics is the page that the engine keeps for `events`, nil for a module
+	// that is executed in a container.
+	metrics *metrics
 }
 
 // enginePath is what libcontainer's init executes for a Wasm container: inside
@@ -62,11 +66,15 @@ func (g *Guest) install(id string, p *libcontainer.Process, inference *os.File) 
 		Net:         g.Net,
 		Inference:   inference != nil,
 		Models:      g.Models,
+		Metrics:     g.metrics != nil,
 	})
 	if err != nil {
 		return nil, err
 	}
 	p.ExtraFiles = append(p.ExtraFiles, handoff, g.Module)
+	if g.metrics != nil {
+		p.ExtraFiles = append(p.ExtraFiles, g.metrics.file)
+	}
 	if g.Artifact != nil {
 		p.ExtraFiles = append(p.ExtraFiles, g.Artifact)
 	}

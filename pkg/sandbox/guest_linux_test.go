@@ -62,6 +62,7 @@ func TestGuestInstall(t *testing.T) {
 		Preopens: []Preopen{{Name: "/", Path: "/"}},
 		Module:   open("module"),
 		Artifact: open("artifact"),
+		metrics:  &metrics{file: open("metrics")},
 	}
 	p := &libcontainer.Process{
 		Args:       []string{"/app.wasm", "x"},
@@ -79,7 +80,7 @@ func TestGuestInstall(t *testing.T) {
 	if want := []string{"GOMAXPROCS=2"}; !reflect.DeepEqual(p.Env, want) {
 		t.Errorf("the engine gets the environment %q", p.Env)
 	}
-	if n := len(p.ExtraFiles); n != 4 || p.ExtraFiles[1] != handoff || p.ExtraFiles[2] != g.Module || p.ExtraFiles[3] != g.Artifact {
+	if n := len(p.ExtraFiles); n != 5 || p.ExtraFiles[1] != handoff || p.ExtraFiles[2] != g.Module || p.ExtraFiles[3] != g.metrics.file || p.ExtraFiles[4] != g.Artifact {
 		t.Errorf("files are %v", p.ExtraFiles)
 	}
 	if _, err := handoff.WriteAt([]byte("x"), 0); err == nil {

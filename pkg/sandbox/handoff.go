@@ -11,8 +11,8 @@ import (
 //
 // The descriptors follow a fixed order, so that only their number has to be
 // told: the guest's inherited descriptors from 3 on, then the handoff itself,
-// the module, the artifact if there is one, and the socket to the helper for
-// inference if there is one.
+// the module, the page for metrics if there is one, the artifact if there is
+// one, and the socket to the helper for inference if there is one.
 type Handoff struct {
 	// ID is the container's, for messages.
 	ID string
@@ -37,6 +37,8 @@ type Handoff struct {
 	Net string
 	// Inference says that the socket to the helper is there.
 	Inference bool
+	// Metrics says that a page for metrics follows the module.
+	Metrics bool
 	// Models are those that the guest can load by name.
 	Models []Model
 }
@@ -69,7 +71,8 @@ const (
 	flagArtifact = 1 << iota
 	flagTrace
 	flagInference
-	flagsKnown = flagArtifact | flagTrace | flagInference
+	flagMetrics
+	flagsKnown = flagArtifact | flagTrace | flagInference | flagMetrics
 )
 
 // Encode gives the handoff's bytes: the magic, then each field in the order of
@@ -89,7 +92,8 @@ func (h *Handoff) Encode() []byte {
 	}
 	b = appendString(b, h.Entry)
 	b = binary.AppendUvarint(b, uint64(h.Inherited))
-	b = append(b, boolByte(h.Artifact)*flagArtifact|boolByte(h.Trace)*flagTrace|boolByte(h.Inference)*flagInference)
+	flags := boolByte(h.Artifact)*flagArtifact | boolByte(h.Trace)*flagTrace | boolByte(h.Inference)*flagInference | boolByte(h.Metrics)*flagMetrics
+	b = append(b, flags)
 	b = binary.AppendUvarint(b, h.MemoryLimit)
 	b = appendString(b, h.Net)
 	b = binary.AppendUvarint(b, uint64(len(h.Models)))
@@ -143,7 +147,8 @@ func DecodeHandoff(b []byte) (*Handoff, error) {
 	h.Entry = d.string()
 	h.Inherited = d.small()
 	flags := d.byte()
-	h.Artifact, h.Trace, h.Inference = flags&flagArtifact != 0, flags&flagTrace != 0, flags&flagInference != 0
+	h.Artifact, h.Trace = flags&flagArtifact != 0, flags&flagTrace != 0
+	h.Inference, h.Metrics = flags&flagInference != 0, flags&flagMetrics != 0
 	h.MemoryLimit = d.uvarint()
 	h.Net = d.string()
 	for n := d.count(10); n > 0; n-- {

@@ -17,15 +17,10 @@ func handoffFile(h *Handoff) (_ *os.File, retErr error) {
 	if len(b) > maxHandoff {
 		return nil, fmt.Errorf("arguments and environment take %d bytes: %w", len(b), unix.E2BIG)
 	}
-	const name = "runw-handoff"
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // MFD_NOEXEC_SEAL came with Linux 6.3.
-		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
+	f, err := unnamedFile("runw-handoff")
 	if err != nil {
 		return nil, fmt.Errorf("memfd for the handoff: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), name)
 	defer func() {
 		if retErr != nil {
 			f.Close()
@@ -40,11 +35,24 @@ func handoffFile(h *Handoff) (_ *os.File, retErr error) {
 	return f, nil
 }
 
+// unnamedFile makes a file without a path that can be sealed and never executed.
+func unnamedFile(name string) (*os.File, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // MFD_NOEXEC_SEAL came with Linux 6.3.
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
 // Received is a handoff with its descriptors, as the engine process finds them.
 type Received struct {
 	Handoff
-	// Module and Artifact are close-on-exec; Artifact may be nil.
-	Module, Artifact *os.File
+	// All are close-on-exec, and all but Module may be nil. Metrics has to stay
+	// open: `events` finds it by the descriptor.
+	Module, Metrics, Artifact *os.File
 	// Helper is the engine's end of the socket to the helper for inference,
 	// close-on-exec, or -1. It is no os.File: Go's poller is not to have it.
 	Helper int
@@ -75,6 +83,10 @@ func ReadHandoff(fd int) (*Received, error) {
 	}
 	r := &Received{Handoff: *h, Module: received(fd+1, "module"), Helper: -1}
 	next := fd + 2
+	if h.Metrics {
+		r.Metrics = received(next, "metrics")
+		next++
+	}
 	if h.Artifact {
 		r.Artifact = received(next, "artifact")
 		next++

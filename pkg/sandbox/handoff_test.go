@@ -23,6 +23,7 @@ var fullHandoff = Handoff{
 	Inference:   true,
 	Net:         "listen,10.0.0.0/8:443",
 	Models:      []Model{{"default", 6, 3, "/m.gguf"}, {"x", 1 << 31, 1<<32 - 1, "/"}},
+	Metrics:     true,
 }
 
 func TestHandoffRoundTrip(t *testing.T) {

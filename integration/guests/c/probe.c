@@ -155,6 +155,40 @@ static int flood(long mib) {
 	return 0;
 }
 
+// Writes so many MiB, and waits until they are on the disk.
+static int fill(const char *path, long mib) {
+	static char block[1 << 16];
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	if (fd < 0)
+		return fail(path);
+	for (long n = 0; n < mib * 16; n++)
+		if (write(fd, block, sizeof block) != sizeof block)
+			return fail("write");
+	if (fsync(fd) < 0)
+		return fail("fsync");
+	printf("%s: filled\n", path);
+	return 0;
+}
+
+// Makes files of so many bytes until the file system refuses one.
+static int allocate(const char *dir, long long bytes) {
+	for (int i = 0; i < 64; i++) {
+		char path[256];
+		snprintf(path, sizeof path, "%s/%d", dir, i);
+		int fd = open(path, O_RDWR | O_CREAT, 0644);
+		if (fd < 0)
+			return fail(path);
+		int error = posix_fallocate(fd, 0, bytes);
+		close(fd);
+		if (error) {
+			printf("allocated %d then %s\n", i, strerror(error));
+			return 0;
+		}
+	}
+	printf("allocated without end\n");
+	return 0;
+}
+
 static int terminal(void) {
 	for (int fd = 0; fd < 3; fd++)
 		printf("fd %d %s\n", fd, isatty(fd) ? "is a terminal" : "is no terminal");
@@ -222,6 +256,12 @@ int main(int argc, char **argv) {
 		return try(argc - 2, argv + 2);
 	if (!strcmp(verb, "grow"))
 		return grow();
+	if (!strcmp(verb, "hold")) {
+		if (__builtin_wasm_memory_grow(0, atol(arg) * 16) == (size_t)-1)
+			return printf("no memory\n");
+		printf("asleep\n");
+		return sleep(3600);
+	}
 	if (!strcmp(verb, "many"))
 		return many(arg);
 	if (!strcmp(verb, "spin"))
@@ -232,6 +272,10 @@ int main(int argc, char **argv) {
 		return serve(atoi(arg));
 	if (!strcmp(verb, "flood"))
 		return flood(atol(arg));
+	if (!strcmp(verb, "fill"))
+		return fill(arg, argc > 3 ? atol(argv[3]) : 1);
+	if (!strcmp(verb, "allocate"))
+		return allocate(arg, argc > 3 ? atoll(argv[3]) : 0);
 	if (!strcmp(verb, "terminal"))
 		return terminal();
 	fprintf(stderr, "probe: no verb %s\n", verb);
