@@ -94,7 +94,7 @@ install: build docs ## install runw and runw-accel below $(DESTDIR)$(PREFIX)/sbi
 
 .PHONY: deps
 deps: ## install every Debian package that building and testing needs
-	@.ci/deps build arm64 test clients
+	@.ci/deps build arm64 test clients vm
 
 .PHONY: clean
 clean: ## remove what the build and the tests made
@@ -103,7 +103,7 @@ clean: ## remove what the build and the tests made
 ##@ test
 
 .PHONY: test
-test: unit integration clients integration-native ## run every test (installs what is missing)
+test: unit integration clients integration-native vm ## run every test (installs what is missing)
 
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
@@ -135,6 +135,13 @@ $(CONTAINERD):
 	GOFLAGS= GOBIN=$@.new $(GO) install -tags no_btrfs,no_devmapper,no_zfs \
 	  $(addprefix github.com/containerd/containerd/v2/cmd/,$(addsuffix @$(CONTAINERD_VERSION),containerd containerd-shim-runc-v2 ctr))
 	@mv $@.new $@
+
+# cgroup v2, systemd and every capability, whatever this machine has.
+.PHONY: vm
+vm: build ## drive bin/runw on cgroup v2 and systemd, in a small QEMU machine (built once, 3 to 5 minutes)
+	@.ci/deps test vm
+	@.ci/vm build
+	$(GO) run ./integration/vm
 
 CYCLES    ?= 2000
 .PHONY: cycles

@@ -63,6 +63,7 @@ type box struct {
 	stdin  string
 	extra  []*os.File // fds from 3 on
 	cred   *syscall.Credential
+	caller *os.File // the cgroup that the runtime is called from, nil for the test's
 	global []string // flags before the command
 	init   int      // pid of the container's first process, from the pid file
 }
@@ -158,6 +159,9 @@ func (b *box) command(args ...string) *exec.Cmd {
 	cmd.WaitDelay = time.Second
 	if b.cred != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.cred}
+	}
+	if b.caller != nil {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(b.caller.Fd())
 	}
 	return cmd
 }

@@ -11,6 +11,7 @@
 //
 // Where does my row go? What a container manager calls: lifecycle_test.go; what streams in
 // and out: stdio_test.go; what config.json says about the sandbox: sandbox_test.go and
-// limits_test.go; what must be refused: reject_test.go and escape_test.go; what the
+// limits_test.go, cgroup2_test.go for cgroup v2, systemd_test.go and delegation_test.go (`make
+// vm` has a machine for these three); what must be refused: reject_test.go and escape_test.go; what the
 // repository itself has to keep: house_test.go.
 package integration
