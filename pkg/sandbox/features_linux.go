@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/runc/libcontainer/capabilities"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -20,7 +21,7 @@ func Features(annotations map[string]string) *features.Features {
 		OCIVersionMax: specs.Version,
 		Annotations:   annotations,
 		Hooks:         configs.KnownHookNames(),
-		MountOptions:  specconv.KnownMountOptions(),
+		MountOptions:  mountOptions(),
 		Linux: &features.Linux{
 			Namespaces:   specconv.KnownNamespaces(),
 			Capabilities: capabilities.KnownCapabilities(),
@@ -52,6 +53,13 @@ func Features(annotations map[string]string) *features.Features {
 		}
 	}
 	return f
+}
+
+// mountOptions adds to libcontainer's list the two that it takes and leaves out.
+func mountOptions() []string {
+	list := append(specconv.KnownMountOptions(), "idmap", "ridmap")
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // SeccompVersion is the linked libseccomp's, "" in a build without seccomp.
