@@ -158,6 +158,8 @@ static int flood(long mib) {
 // Writes so many MiB, and waits until they are on the disk.
 static int fill(const char *path, long mib) {
 	static char block[1 << 16];
+	struct timespec begin, end;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 	if (fd < 0)
 		return fail(path);
@@ -166,7 +168,8 @@ static int fill(const char *path, long mib) {
 			return fail("write");
 	if (fsync(fd) < 0)
 		return fail("fsync");
-	printf("%s: filled\n", path);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	printf("%s: filled in %f seconds\n", path, end.tv_sec - begin.tv_sec + (end.tv_nsec - begin.tv_nsec) / 1e9);
 	return 0;
 }
 
