@@ -293,7 +293,7 @@ func TestV2Update(t *testing.T) {
 		b.quiet("update", "--memory", "120m", "--memory-reservation", "48m", "--memory-swap", "184m", "--cpu-share", "2048", "--cpu-burst", "10000",
 			"--cpu-quota", "60000", "--cpuset-cpus", "1", "--pids-limit", "150", "--blkio-weight", "300", b.id).ok()
 		after := map[string]string{
-			"memory.max": "125829120", "memory.low": "50331648", "memory.swap.max": "67108864", "cpu.weight": "170", "cpu.max": "60000 100000",
+			"memory.max": "125829120", "memory.low": "50331648", "memory.swap.max": "67108864", "cpu.weight": "174", "cpu.max": "60000 100000",
 			"cpu.max.burst": "10000", "cpuset.cpus": "1", "pids.max": "150", "io.bfq.weight": "default 300",
 		}
 		b.holds(after)

@@ -25,7 +25,11 @@ func (b *box) delegated() {
 	b.cgroup = part + "/container"
 	b.Spec.Linux.CgroupsPath = b.cgroup
 	b.callFrom(filepath.Join(cgroupRoot, part, "caller"))
+	b.sharedStore()
 	t.Cleanup(func() {
+		if t.Failed() {
+			b.quiet("delete", "--force", b.id)
+		}
 		for _, sub := range []string{"caller", ""} {
 			dir := filepath.Join(cgroupRoot, part, sub)
 			if !eventually(2*time.Second, func() bool { return os.Remove(dir) == nil }) {
@@ -33,6 +37,15 @@ func (b *box) delegated() {
 			}
 		}
 	})
+}
+
+// sharedStore keeps the native code for the user's next container.
+func (b *box) sharedStore() {
+	b.t.Helper()
+	store := filepath.Join(rt.tmp, "aot-rootless")
+	must(b.t, os.MkdirAll(store, 0o700))
+	must(b.t, os.Chown(store, nobodys, nobodys))
+	b.env = append(b.env, "RUNW_AOT_DIR="+store)
 }
 
 func own(t *testing.T, dir string) {
@@ -48,7 +61,7 @@ func (b *box) callFrom(dir string) {
 	b.t.Helper()
 	file, err := os.Open(dir)
 	must(b.t, err)
-	b.t.Cleanup(func() { file.Close() })
+	b.t.Cleanup(func() { b.caller = nil; file.Close() })
 	b.caller = file
 }
 
@@ -57,7 +70,7 @@ func rootlessLimits() *specs.LinuxResources {
 	return &specs.LinuxResources{
 		Memory: &specs.LinuxMemory{Limit: pointer(int64(96 << 20)), Swap: pointer(int64(96 << 20))},
 		Pids:   &specs.LinuxPids{Limit: pointer(int64(40))},
-		CPU:    &specs.LinuxCPU{Quota: pointer(int64(40000)), Period: pointer(uint64(100000))},
+		CPU:    &specs.LinuxCPU{Quota: pointer(int64(180000)), Period: pointer(uint64(100000))},
 	}
 }
 
@@ -69,7 +82,7 @@ func TestDelegatedCgroup(t *testing.T) {
 			b.delegated()
 			b.Spec.Linux.Resources = rootlessLimits()
 		})
-		b.holds(map[string]string{"memory.max": "100663296", "memory.swap.max": "0", "pids.max": "40", "cpu.max": "40000 100000"})
+		b.holds(map[string]string{"memory.max": "100663296", "memory.swap.max": "0", "pids.max": "40", "cpu.max": "180000 100000"})
 		processes := fmt.Sprintf("-%d", b.init)
 		b.holds(map[string]string{"cgroup.procs": processes})
 		b.quiet("pause", b.id).ok()
@@ -150,11 +163,12 @@ func TestSystemdUser(t *testing.T) {
 			b.env = append(b.env, "XDG_RUNTIME_DIR="+runtimeDir, "DBUS_SESSION_BUS_ADDRESS=unix:path="+runtimeDir+"/bus")
 			b.global = []string{"--systemd-cgroup"}
 			b.callFrom(caller)
+			b.sharedStore()
 			b.Spec.Linux.Resources = rootlessLimits()
 			b.Spec.Linux.CgroupsPath = "user.slice:runw-test:" + strings.TrimPrefix(b.id, "runw-test-")
 			b.cgroup = part + "/user.slice/" + b.id + ".scope"
 		})
-		b.holds(map[string]string{"memory.max": "100663296", "pids.max": "40", "cpu.max": "40000 100000", "cgroup.procs": fmt.Sprintf("-%d", b.init)})
+		b.holds(map[string]string{"memory.max": "100663296", "pids.max": "40", "cpu.max": "180000 100000", "cgroup.procs": fmt.Sprintf("-%d", b.init)})
 		b.quiet("update", "--pids-limit", "50", b.id).ok()
 		b.holds(map[string]string{"pids.max": "50"})
 		b.quiet("pause", b.id).ok()

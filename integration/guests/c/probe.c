@@ -79,10 +79,10 @@ static int try(int count, char **paths) {
 	return 0;
 }
 
-// Grows by 1 MiB and touches every page until the engine says no.
-static int grow(void) {
+// Grows by 1 MiB and touches every page until the engine says no, or there are enough.
+static int grow(unsigned most) {
 	unsigned mib = 0;
-	for (; mib < 4000; mib++) {
+	for (; mib < most; mib++) {
 		size_t old = __builtin_wasm_memory_grow(0, 16);
 		if (old == (size_t)-1)
 			break;
@@ -258,7 +258,7 @@ int main(int argc, char **argv) {
 	if (!strcmp(verb, "try"))
 		return try(argc - 2, argv + 2);
 	if (!strcmp(verb, "grow"))
-		return grow();
+		return grow(*arg ? atoi(arg) : 4000);
 	if (!strcmp(verb, "hold")) {
 		if (__builtin_wasm_memory_grow(0, atol(arg) * 16) == (size_t)-1)
 			return printf("no memory\n");
