@@ -19,9 +19,12 @@ type provider struct {
 	file string
 	// nodes are the beginnings of the device nodes that it computes on.
 	nodes []string
-	// create, attach and release are the functions for its options; without them
-	// it is attached by name.
+	// create, attach and release are the functions for its options; others are
+	// attached by their short name.
 	create, attach, release entry
+	short                   string
+	// vulkan providers compute on what Vulkan finds, which may be the CPU.
+	vulkan bool
 	// asked providers are never chosen unless the metadata names them.
 	asked bool
 }
@@ -33,10 +36,10 @@ var providers = []provider{
 		nodes: []string{"/dev/nvidia", "/dev/nvgpu"}, create: createTensorRTOptions, attach: appendTensorRT, release: releaseTensorRTOptions, asked: true},
 	{name: "cuda", library: "CUDAExecutionProvider", file: "libonnxruntime_providers_cuda.so",
 		nodes: []string{"/dev/nvidia", "/dev/nvgpu"}, create: createCUDAOptions, attach: appendCUDA, release: releaseCUDAOptions},
-	{name: "migraphx", library: "MIGraphXExecutionProvider", file: "libonnxruntime_providers_migraphx.so", nodes: []string{"/dev/kfd"}},
+	{name: "migraphx", library: "MIGraphXExecutionProvider", file: "libonnxruntime_providers_migraphx.so", short: "MIGraphX", nodes: []string{"/dev/kfd"}},
 	{name: "rocm", library: "ROCMExecutionProvider", file: "libonnxruntime_providers_rocm.so",
 		nodes: []string{"/dev/kfd"}, create: createROCMOptions, attach: appendROCM, release: releaseROCMOptions},
-	{name: "webgpu", library: "WebGpuExecutionProvider", nodes: []string{"/dev/dri/", "/dev/nvidia", "/dev/nvgpu"}},
+	{name: "webgpu", library: "WebGpuExecutionProvider", short: "WebGPU", vulkan: true, nodes: []string{"/dev/dri/", "/dev/nvidia", "/dev/nvgpu"}},
 }
 
 // Devices lists the providers that the library was built for. What a provider
@@ -49,15 +52,55 @@ func (b *backend) Devices() ([]accel.Device, error) {
 	var list []accel.Device
 	for _, name := range built {
 		d := accel.Device{Backend: b.Name(), Name: strings.TrimSuffix(name, "ExecutionProvider"), Description: name}
-		if i := slices.IndexFunc(providers, func(p provider) bool { return p.library == name }); i >= 0 {
-			d.GPU = true
-			if file := b.absent(providers[i]); file != "" {
-				d.Description += " (" + file + " is missing)"
-			}
+		i := slices.IndexFunc(providers, func(p provider) bool { return p.library == name })
+		if i < 0 {
+			list = append(list, d)
+			continue
 		}
-		list = append(list, d)
+		d.GPU = true
+		if file := b.absent(providers[i]); file != "" {
+			d.Description += " (" + file + " is missing)"
+		}
+		if providers[i].vulkan {
+			list = append(list, onVulkan(d)...)
+		} else {
+			list = append(list, d)
+		}
 	}
 	return list, nil
+}
+
+// onVulkan makes of a device one for each that Vulkan finds.
+func onVulkan(d accel.Device) []accel.Device {
+	found, err := vulkanDevices()
+	if err != nil {
+		d.Description += " (" + oneLine(err.Error()) + ")"
+	} else if len(found) == 0 {
+		d.Description += " (Vulkan finds no device)"
+	}
+	if len(found) == 0 {
+		return []accel.Device{d}
+	}
+	var list []accel.Device
+	for _, v := range found {
+		d.Description, d.Software = v.name, v.software
+		list = append(list, d)
+	}
+	return list
+}
+
+// hardware says why Vulkan has nothing to compute on, "" if it has.
+func (b *backend) hardware() string {
+	found, err := vulkanDevices()
+	switch {
+	case err != nil:
+		return oneLine(err.Error())
+	case len(found) == 0:
+		return "Vulkan finds no device"
+	case b.grants.Software || slices.ContainsFunc(found, func(v vulkanDevice) bool { return !v.software }):
+		return ""
+	}
+	return "Vulkan finds nothing but " + found[0].name + ", which is the CPU"
 }
 
 // absent is the file that a provider needs and that is not there.
@@ -95,6 +138,12 @@ func (b *backend) gpu(c config) (provider, error) {
 			reasons = append(reasons, b.lib.path+" was built without "+p.name)
 		case b.absent(p) != "":
 			reasons = append(reasons, p.name+" needs "+b.absent(p))
+		case p.vulkan:
+			if reason := b.hardware(); reason != "" {
+				reasons = append(reasons, p.name+": "+reason)
+				continue
+			}
+			return p, nil
 		default:
 			return p, nil
 		}
@@ -114,7 +163,7 @@ func (p provider) granted(nodes []string) bool {
 // add makes a session use the provider, before the CPU, which takes what it cannot.
 func (l *library) add(options object, p provider) error {
 	if p.create == 0 {
-		return l.appendByName(options, strings.TrimSuffix(p.library, "ExecutionProvider"))
+		return l.appendByName(options, p.short)
 	}
 	settings, err := l.create(p.create)
 	if err != nil {
