@@ -2,7 +2,10 @@
 
 package aot
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // wasmtimeReasons are the traps by wasmtime's code (wasmtime/trap.h), in the
 // words that wazero has for the same ones.
@@ -46,4 +49,21 @@ func rootCause(text string) string {
 		return cause
 	}
 	return last
+}
+
+// demangled gives the names of n frames as a text of wasmtime's has them, which
+// undoes what the compilers of C++ and Rust do to names. They are empty unless
+// the text has a line for each frame: it may be cut off.
+func demangled(text string, n int) []string {
+	out := make([]string, 0, n)
+	for line := range strings.Lines(text) {
+		_, name, found := strings.Cut(line, "!") // after offset and module
+		if found && len(out) < n && strings.HasPrefix(line, fmt.Sprintf("  %3d: ", len(out))) {
+			out = append(out, strings.TrimRight(name, "\n"))
+		}
+	}
+	if len(out) != n {
+		return make([]string, n)
+	}
+	return out
 }

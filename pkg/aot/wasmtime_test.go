@@ -211,6 +211,43 @@ func wantTrap(t *testing.T, err error, reason string) {
 	}
 }
 
+// Names in a backtrace are those of the source, of C++ and of Rust.
+func TestWasmtimeNames(t *testing.T) {
+	wasm := watText(t, `(module (func $_ZN5probe4main17hf2e157dbf0a0b01fE unreachable) (func $_ZN3Foo3barEi (param i32) (call 0))
+		(func $plain (call 1 (i32.const 0))) (export "_start" (func 2)))`, "--debug-names")
+	onWasmtime(t, wasm, func(t *testing.T, m Module) {
+		var trap *TrapError
+		if err := m.Run(context.Background(), RunArgs{}); !errors.As(err, &trap) || trap.Reason != "unreachable" {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, f := range trap.Backtrace {
+			name, _, _ := strings.Cut(f, " +")
+			names = append(names, name)
+		}
+		if got := strings.Join(names, ", "); got != "probe::main::hf2e157dbf0a0b01f, Foo::bar(int), plain" {
+			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// Without a line for each frame all names stay as they are. A name that holds lines can
+// only pass for other names of its own module.
+func TestDemangled(t *testing.T) {
+	const head = "error while executing at wasm backtrace:\n"
+	for text, want := range map[string]string{
+		head + "    0:   0x4b - <unknown>!a\n    1:   0x4c - <unknown>!b!c\n\nCaused by:\n    wasm trap: x!y": `["a" "b!c"]`,
+		head + "    0: <unknown>!a\n    1: <unknown>!b":                                                       `["a" "b"]`,
+		head + "    0:   0x4b - <unknown>!a":                                                                  `["" ""]`,
+		head + "    0: <unknown>!a\n    1: !x\n    1: <unknown>!b":                                            `["a" "x"]`,
+		"": `["" ""]`,
+	} {
+		if got := fmt.Sprintf("%q", demangled(text, 2)); got != want {
+			t.Errorf("%q: got %s, want %s", text, got, want)
+		}
+	}
+}
+
 // Guests on many threads, each with its own memory, host functions and end.
 func TestWasmtimeManyGuests(t *testing.T) {
 	const guests, runs = 12, 15

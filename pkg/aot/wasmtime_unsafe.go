@@ -182,8 +182,9 @@ func (s *wasmtimeStore) ended(failed *C.wasmtime_error_t, trap *C.wasm_trap_t) e
 	}
 	t := &TrapError{Err: cause}
 	if frames.size > 0 {
-		for _, f := range unsafe.Slice(frames.data, int(frames.size)) {
-			t.Backtrace = append(t.Backtrace, s.frame(f))
+		plain := demangled(endText(failed, trap), int(frames.size))
+		for i, f := range unsafe.Slice(frames.data, int(frames.size)) {
+			t.Backtrace = append(t.Backtrace, s.frame(f, plain[i]))
 		}
 	}
 	var code C.wasmtime_trap_code_t
@@ -200,19 +201,31 @@ func (s *wasmtimeStore) ended(failed *C.wasmtime_error_t, trap *C.wasm_trap_t) e
 		t.Reason = wasmtimeReason(uint8(code))
 	}
 	if t.Reason == "" {
-		var text C.wasm_byte_vec_t
-		C.wasm_trap_message(trap, &text)
-		t.Reason = rootCause(takeText(&text))
+		t.Reason = rootCause(endText(failed, trap))
 	}
 	return t
 }
 
-// frame names a function, by its export if it has no name, and the offset in it.
-func (s *wasmtimeStore) frame(f *C.wasm_frame_t) string {
+// endText is all that wasmtime has to say about the end of a guest.
+func endText(failed *C.wasmtime_error_t, trap *C.wasm_trap_t) string {
+	if failed != nil {
+		return errorText(failed)
+	}
+	var text C.wasm_byte_vec_t
+	C.wasm_trap_message(trap, &text)
+	return takeText(&text)
+}
+
+// frame names a function, by its export if it has no name, and the offset in it. plain
+// is the name as its source has it, "" if unknown.
+func (s *wasmtimeStore) frame(f *C.wasm_frame_t, plain string) string {
 	index := uint32(C.wasm_frame_func_index(f))
 	name := fmt.Sprintf("func[%d]", index)
 	if n := C.wasmtime_frame_func_name(f); n != nil && n.size > 0 {
 		name = C.GoStringN(n.data, C.int(min(n.size, maxFrameName)))
+		if strings.HasPrefix(name, "_") && plain != "" {
+			name = plain[:min(len(plain), maxFrameName)]
+		}
 	} else if e, ok := s.info.exportOf(index); ok {
 		name = e.Name
 	}
