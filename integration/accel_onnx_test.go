@@ -86,6 +86,7 @@ func TestONNXClassify(t *testing.T) {
 		{"variable", "irises", "cpu", func(b *box) {
 			b.Spec.Process.Env = append(b.Spec.Process.Env, "WASMEDGE_WASINN_PRELOAD=irises:onnx:cpu:/models/classifier.onnx")
 		}, ""},
+		{"rootless", "/models/classifier.onnx", "cpu", func(b *box) { b.rootless(); b.withHelper(); b.visibleLibs("onnx") }, ""},
 		{"auto without a GPU", "/models/classifier.onnx", "auto", nil, "target AUTO: the CPU computes: no GPU is granted"},
 	}
 	for _, test := range tests {
