@@ -11,6 +11,7 @@ import (
 	"bufio"
 	_ "embed"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -45,6 +46,7 @@ var rounds = []round{
 		"TestV2Limits", "TestV2Unified", "TestV2UnifiedRefused", "TestV2IOLimit", "TestV2Hugetlb", "TestV2CPUSet", "TestV2Freezer",
 		"TestV2Devices", "TestV2Update", "TestV2ExecCgroup", "TestDelegatedCgroup", "TestDelegatedLimits",
 		"TestMemoryLimit", "TestPidsLimit", "TestCPULimit", "TestEventsStats", "TestEventsWatch", "TestEventsWasm",
+		"TestNetDevices",
 	}},
 	{"bare", runc, []string{
 		"TestV2Limits", "TestV2IOLimit", "TestV2Hugetlb", "TestV2CPUSet", "TestV2Freezer", "TestV2Devices", "TestV2ExecCgroup", "TestDelegatedCgroup",
@@ -59,14 +61,23 @@ var modules = []string{"c/probe"}
 
 func main() {
 	begin := time.Now()
-	if err := run(); err != nil {
+	only := flag.String("run", "", "run the tests that match this pattern, as go test does; \"\" is all")
+	flag.Parse()
+	if err := run(*only); err != nil {
 		fmt.Fprintln(os.Stderr, "vm:", err)
 		os.Exit(1) // nothing is deferred here
 	}
 	fmt.Fprintf(os.Stderr, "vm: every test passed, in %v\n", time.Since(begin).Round(time.Second))
 }
 
-func run() error {
+func run(only string) error {
+	wanted, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	for i := range rounds {
+		rounds[i].tests = slices.DeleteFunc(rounds[i].tests, func(name string) bool { return !wanted.MatchString(name) })
+	}
 	root, err := guests.Root()
 	if err != nil {
 		return err
@@ -120,8 +131,11 @@ func fill(root, payload string) error {
 	if err := os.WriteFile(filepath.Join(payload, "init"), initScript, 0o755); err != nil {
 		return err
 	}
-	lines := map[string]string{}
+	lines := map[string]string{"bare": "", "systemd": ""}
 	for _, r := range rounds {
+		if len(r.tests) == 0 {
+			continue
+		}
 		lines[r.stage] += fmt.Sprintf("%s ^(%s)$\n", r.runtime, strings.Join(r.tests, "|"))
 	}
 	for stage, text := range lines {
