@@ -40,7 +40,7 @@ func (c *crowd) measure(count int) error {
 	if err := c.create(1, 0); err != nil {
 		return err
 	}
-	if err := c.remove(); err != nil {
+	if err := errors.Join(c.enoughIDs(count), c.remove()); err != nil {
 		return err
 	}
 	before, err := available()
@@ -83,6 +83,30 @@ func (c *crowd) measure(count int) error {
 	fmt.Fprintf(c.out, "  created in %.1f s, all running (asked in %.1f s), deleted in %.1f s, nothing left\n", created.Seconds(), asked.Seconds(), time.Since(begin).Seconds())
 	fmt.Fprintf(c.out, "  memory of the machine %.0f MB, %.2f MB each\n", (before-after)/1024, (before-after)/1024/n)
 	fmt.Fprintf(c.out, "  Pss %.2f MB each, of it anonymous %.2f MB\n", sum["Pss"]/1024/n, sum["Anonymous"]/1024/n)
+	return nil
+}
+
+// enoughIDs refuses what the kernel has no numbers for: a thread each, those of the one
+// container that is there times count.
+func (c *crowd) enoughIDs(count int) error {
+	content, err := os.ReadFile("/proc/sys/kernel/pid_max")
+	if err != nil {
+		return err
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil {
+		return err
+	}
+	time.Sleep(time.Second) // it falls asleep
+	for _, pid := range c.pids {
+		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+		if err != nil {
+			return err
+		}
+		if need := len(threads) * count; need > most-2000 { // the machine has some, and so have creates
+			return fmt.Errorf("%d containers of %d threads do not fit into kernel.pid_max, which is %d: raise it", count, len(threads), most)
+		}
+	}
 	return nil
 }
 
