@@ -83,11 +83,11 @@ func (a *SuperviseArgs) start() (c *child, engine, segment int, err error) {
 		_ = unix.Close(segment)
 		return nil, -1, -1, err
 	}
-	connFile, segmentFile := os.NewFile(uintptr(conn), "worker"), (*os.File)(nil)
+	connFile := os.NewFile(uintptr(conn), "worker")
 	defer connFile.Close()
 	shared, err := unix.FcntlInt(uintptr(segment), unix.F_DUPFD_CLOEXEC, 3)
 	if err == nil {
-		segmentFile = os.NewFile(uintptr(shared), "segment")
+		segmentFile := os.NewFile(uintptr(shared), "segment")
 		defer segmentFile.Close()
 		var p *os.Process
 		if p, err = a.Spawn(connFile, segmentFile); err == nil {
