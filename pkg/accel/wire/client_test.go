@@ -80,7 +80,7 @@ func model(t *testing.T, text string) int {
 }
 
 // memory is a model that the guest has as bytes.
-func memory(t *testing.T, b []byte) int {
+func memory(t testing.TB, b []byte) int {
 	t.Helper()
 	fd, err := unix.MemfdCreate("model", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
