@@ -42,7 +42,7 @@ func TestTrap(t *testing.T) {
 		{"C unreachable", "c/probe", "trap", 134, []string{"wasm trap: unreachable", "\tmain"}},
 		{"C out of bounds", "c/probe", "fault", 134, []string{"wasm trap: out of bounds memory access", "\tread_nowhere", "\tmain"}},
 		{"C divide by zero", "c/probe", "divide", 134, []string{"wasm trap: integer divide by zero", "\tdivide_by", "\tmain"}},
-		{"Rust panic", "rust/probe", "trap", 134, []string{"trapped", "wasm trap: unreachable", "probe4main"}},
+		{"Rust panic", "rust/probe", "trap", 134, []string{"trapped", "wasm trap: unreachable", "lang_start_internal"}},
 		{"WAT unreachable", "wat/probe", "trap", 134, []string{"unreachable"}},
 		{"WAT stack overflow", "wat/deep", "", 134, []string{"stack overflow"}},
 		// Go's runtime prints its own trace and exits.
