@@ -296,7 +296,7 @@ func (b *bench) idle() (retErr error) {
 	if err != nil {
 		return err
 	}
-	var p50, p99, mean, rate [2][]float64
+	var p50, p99, mean, rate, cpu [2][]float64
 	for i := range b.rounds {
 		order := []int{i % 2, 1 - i%2}
 		for _, k := range order {
@@ -305,7 +305,7 @@ func (b *bench) idle() (retErr error) {
 				return err
 			}
 			p50[k], p99[k] = append(p50[k], load.p50), append(p99[k], load.p99)
-			mean[k], rate[k] = append(mean[k], load.mean), append(rate[k], load.rate)
+			mean[k], rate[k], cpu[k] = append(mean[k], load.mean), append(rate[k], load.rate), append(cpu[k], load.cpu)
 		}
 	}
 	table := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -313,7 +313,7 @@ func (b *bench) idle() (retErr error) {
 	for _, each := range []struct {
 		name string
 		v    [2][]float64
-	}{{"mean us", mean}, {"p50 us", p50}, {"p99 us", p99}, {"requests/s", rate}} {
+	}{{"mean us", mean}, {"p50 us", p50}, {"p99 us", p99}, {"requests/s", rate}, {"server CPU us/request", cpu}} {
 		s := series{each.v[0], each.v[1]}
 		fmt.Fprintf(table, "%s\t%v\n", each.name, &s)
 		b.summary = append(b.summary, row{fmt.Sprintf("%d busy beside %d idle: %s", busy, idle, each.name), s, each.name == "requests/s"})
