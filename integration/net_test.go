@@ -282,6 +282,23 @@ func TestNetBadClients(t *testing.T) {
 	if n, err := halfClosed.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("the server has not closed: %d, %v", n, err)
 	}
+	// Half open: a client that is gone without a word, while an answer is under way.
+	gone := s.dial(serverAddress)
+	_, err = io.WriteString(gone, "GET /bytes/20000000 HTTP/1.1\r\n\r\n")
+	must(t, err)
+	open := func() string {
+		conn := s.dial(serverAddress)
+		defer conn.Close()
+		n, err := ask(conn, bufio.NewReader(conn), "GET /open HTTP/1.1\r\n\r\n")
+		must(t, err)
+		return strings.TrimSpace(n)
+	}
+	before := open()
+	vanish(t, gone)
+	good("beside a half-open connection")
+	if !eventually(commandTimeout, func() bool { return open() < before }) {
+		t.Errorf("%s connections, and %s after the server must have noticed", before, open())
+	}
 	// The slow one gets everything in the end, and the half request its answer.
 	body, err := answer(bufio.NewReader(slow))
 	if len(body) != 20000000 || err != nil {
@@ -291,6 +308,17 @@ func TestNetBadClients(t *testing.T) {
 		t.Errorf("second half: %v", err)
 	}
 	s.end()
+}
+
+// vanish closes a connection without telling the other side.
+func vanish(t *testing.T, conn net.Conn) {
+	t.Helper()
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) {
+		must(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_REPAIR, 1))
+	}))
+	must(t, conn.Close())
 }
 
 // A full table reaches the guest as EMFILE; the server goes on and takes the next connection
