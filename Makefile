@@ -163,7 +163,7 @@ fuzz-list:
 	@grep -rE '^func Fuzz[A-Z]' --include='*_test.go' cmd pkg integration | \
 	  sed -nE 's,^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]+)\(.*,./\1 \2,p' | sort
 
-.PHONY: bench bench-density bench-kernels bench-net
+.PHONY: bench bench-density bench-kernels bench-net bench-nn
 bench: build ## measure start-up, memory and host calls beside runc and crun
 	@.ci/deps test
 	$(GO) run ./integration/bench $(BENCHFLAGS)
@@ -175,6 +175,10 @@ bench-density: build ## run 1000 idle Wasm containers at once (BENCHFLAGS=-count
 bench-net: build ## measure a C server as a module against itself as a native program
 	@.ci/deps test
 	$(GO) run ./integration/benchnet $(BENCHFLAGS)
+
+bench-nn: build accel-libs ## measure inference through the sandbox against the same libraries called directly
+	@.ci/deps test
+	$(GO) run ./integration/benchnn $(BENCHFLAGS)
 
 bench-kernels: build ## measure compute speed of the engines against gcc -O2
 	@.ci/deps test

@@ -1,5 +1,6 @@
 // Inference: one verb per run, each of them something that the helper beside the container
 // has to answer for. What a function returns is printed, for these are the tests' rows.
+#include <time.h>
 #include <unistd.h>
 
 #include "nn.h"
@@ -95,6 +96,35 @@ static int survive(int argc, char **argv) {
 	return code;
 }
 
+static double now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+// measure NAME METADATA PROMPT TOKENS: a prompt of that many characters, and tokens after it.
+// Prints the seconds to the first token, and those of the others.
+static int measure(char **argv) {
+	static char out[1 << 10];
+	uint32_t context = 0, n = 0, code = 0;
+	int length = atoi(argv[4]), tokens = atoi(argv[5]), made = 0;
+	char *prompt = malloc(length + 1);
+	for (int i = 0; i < length; i++)
+		prompt[i] = 'a' + i % 26;
+	prompt[length] = 0;
+	char *with[] = {argv[0], argv[1], argv[2], prompt, argv[3]};
+	if (begin(with, 5, &context) != 0)
+		return 1;
+	double start = now(), first = 0;
+	while (made < tokens && (code = nn_compute_single(context)) == 0) {
+		NN_MUST(nn_output_single(context, 0, out, sizeof out, &n));
+		if (made++ == 0)
+			first = now();
+	}
+	printf("%.6f %.6f %d %u\n", first - start, now() - first, made - 1, code);
+	return 0;
+}
+
 // idle: asks for nothing, and stays. loaded NAME: the same with a model.
 static int idle(int argc, char **argv) {
 	uint32_t graph = 0;
@@ -117,6 +147,8 @@ int main(int argc, char **argv) {
 		return generate(argc, argv);
 	if (!strcmp(verb, "survive") && argc >= 4)
 		return survive(argc, argv);
+	if (!strcmp(verb, "measure") && argc == 6)
+		return measure(argv);
 	if (!strcmp(verb, "idle"))
 		return idle(argc, argv);
 	printf("%s: unknown verb\n", verb);
