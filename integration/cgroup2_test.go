@@ -74,7 +74,7 @@ func TestV2Limits(t *testing.T) {
 			}
 			b.limit(specs.LinuxResources{
 				Memory: &specs.LinuxMemory{Limit: pointer(int64(128 << 20)), Reservation: pointer(int64(64 << 20)), Swap: pointer(int64(160 << 20))},
-				CPU:    &specs.LinuxCPU{Quota: pointer(int64(50000)), Period: pointer(uint64(100000)), Cpus: "1", Mems: "0"},
+				CPU:    &specs.LinuxCPU{Quota: pointer(int64(150000)), Period: pointer(uint64(100000)), Cpus: "1", Mems: "0"},
 				Pids:   &specs.LinuxPids{Limit: pointer(int64(200))},
 				BlockIO: &specs.LinuxBlockIO{
 					Weight:                pointer(uint16(500)),
@@ -89,7 +89,7 @@ func TestV2Limits(t *testing.T) {
 		})
 		b.holds(map[string]string{
 			"memory.max": "134217728", "memory.low": "67108864", "memory.swap.max": "33554432",
-			"cpu.max": "50000 100000", "cpuset.cpus": "1", "cpuset.mems": "0", "pids.max": "200",
+			"cpu.max": "150000 100000", "cpuset.cpus": "1", "cpuset.mems": "0", "pids.max": "200",
 			"io.bfq.weight":   "default 500",
 			"io.max":          fmt.Sprintf("%d:%d rbps=3145728 wbps=2097152 riops=3000 wiops=2000", major, minor),
 			"hugetlb.2MB.max": "4194304",

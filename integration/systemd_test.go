@@ -66,26 +66,26 @@ func TestSystemdScope(t *testing.T) {
 			b.limit(specs.LinuxResources{
 				Memory:  &specs.LinuxMemory{Limit: pointer(int64(128 << 20)), Reservation: pointer(int64(64 << 20))},
 				Pids:    &specs.LinuxPids{Limit: pointer(int64(200))},
-				CPU:     &specs.LinuxCPU{Quota: pointer(int64(50000)), Period: pointer(uint64(100000)), Cpus: "1"},
+				CPU:     &specs.LinuxCPU{Quota: pointer(int64(200000)), Period: pointer(uint64(100000)), Cpus: "0-1"},
 				Unified: map[string]string{"memory.high": "100663296"},
 			})
 			b.Spec.Linux.Resources.Devices = devices
 		})
 		b.wantProperties(map[string]string{
 			"ActiveState": "active", "Slice": "system.slice", "Delegate": "yes", "TimeoutStopUSec": "7s", "CollectMode": "inactive-or-failed",
-			"MemoryMax": "134217728", "MemoryLow": "67108864", "MemoryHigh": "100663296", "TasksMax": "200", "CPUQuotaPerSecUSec": "500ms", "AllowedCPUs": "1",
-			"Description": "libcontainer container " + b.id,
+			"MemoryMax": "134217728", "MemoryLow": "67108864", "MemoryHigh": "100663296", "TasksMax": "200", "CPUQuotaPerSecUSec": "2s", "AllowedCPUs": "0-1",
+			"Description": "libcontainer container " + strings.TrimPrefix(b.id, "runw-test-"),
 		})
 		b.holds(map[string]string{
-			"memory.max": "134217728", "memory.low": "67108864", "memory.high": "100663296", "pids.max": "200", "cpu.max": "50000 100000", "cpuset.cpus": "1",
+			"memory.max": "134217728", "memory.low": "67108864", "memory.high": "100663296", "pids.max": "200", "cpu.max": "200000 100000", "cpuset.cpus": "0-1",
 			"cgroup.procs": fmt.Sprintf("-%d", b.init),
 		})
 		b.wantDisk(guest, true, false)
-		b.quiet("update", "--memory", "120m", "--pids-limit", "150", "--cpu-quota", "70000", b.id).ok()
+		b.quiet("update", "--memory", "120m", "--pids-limit", "150", "--cpu-quota", "100000", b.id).ok()
 		// A reload makes systemd write all properties again, as it does by itself at times.
 		command(t, "systemctl", "daemon-reload")
-		b.wantProperties(map[string]string{"MemoryMax": "125829120", "TasksMax": "150", "CPUQuotaPerSecUSec": "700ms"})
-		b.holds(map[string]string{"memory.max": "125829120", "pids.max": "150", "cpu.max": "70000 100000"})
+		b.wantProperties(map[string]string{"MemoryMax": "125829120", "TasksMax": "150", "CPUQuotaPerSecUSec": "1s"})
+		b.holds(map[string]string{"memory.max": "125829120", "pids.max": "150", "cpu.max": "100000 100000"})
 		b.wantDisk(guest, true, false)
 		b.quiet("pause", b.id).ok()
 		b.holds(map[string]string{"cgroup.events": "-frozen 1"})
@@ -115,6 +115,9 @@ func (b *box) goneUnit() {
 // The limits bite as they do without systemd.
 func TestSystemdLimits(t *testing.T) {
 	needSystemd(t)
+	if rt.name == "runw" {
+		newBox(t, "c/probe", "hello").run().ok() // compiles without a limit
+	}
 	l := int64(96 << 20)
 	b := newBox(t, "busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=300M", "count=1")
 	b.scoped()
