@@ -153,10 +153,10 @@ func TestLLMKilled(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			b := newLLM(t, "survive", "default", "0", `{"threads":1,"ctx-size":512}`)
+			b := newLLM(t, "survive", "default", "0", `{"threads":1,"ctx-size":4096}`)
 			b.begin()
-			b.await("123456") // digits go on for as long as there is context
 			pid := row.kill(b)
+			b.await("123456") // digits go on for as long as there is context
 			must(t, unix.Kill(pid, unix.SIGKILL))
 			b.await("alive\n")
 			if _, text, _ := strings.Cut(b.output("stdout"), "\n"); text != row.then {
