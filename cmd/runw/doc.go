@@ -6,6 +6,7 @@
 //	(command)  the caller's: podman, a shim   main.go, one file a command
 //	init       a container's new process      init_linux.go, then libcontainer
 //	compile    native code's maker, no rights compile.go
+//	accel-…    inference's, until runw-accel  accel_guest.go, pkg/sandbox
 //	engine     the same pid after its execve  engine.go, signals.go
 //
 // A command parses its flags into an Args struct and makes one call; what a

@@ -25,6 +25,16 @@
 //	                             └ ReadWork, compiles, writes output
 //	waits for its end            ends
 //
+// A module that asks for inference has a process beside it (accel_linux.go) that
+// talks to the engine over a socket and ends with it:
+//
+//	runw create, runw exec       runw accel-helper (accel_linux.c, before Go)
+//	──────────────────────       ────────────────────────────────────────────
+//	Accel: order, socket ──────▶ waits for its order
+//	  └ cgroup, order ─────────▶ pid and user namespace of the container, a view of its own,
+//	                             user, no caps, seccomp; executes runw-accel
+//	waits for "ready" ◀───────── serves the engine
+//
 // A Wasm container's init ends in an execve of runw itself, which inside
 // `runw init` is libcontainer's sealed copy of the binary. The engine gets an
 // empty environment and finds what it has to run in the handoff.
