@@ -19,8 +19,8 @@ func programName(args []string) string {
 
 // optionsFirst puts a command's options before its other arguments, because
 // the parser stops at the first argument that is no option, and callers of runc
-// may write "update ID --memory 1m". It does not touch the arguments of exec
-// and ps: what follows their container is another program's.
+// may write "update ID --memory 1m". What follows the container of exec and ps
+// is another program's and stays where it is.
 func optionsFirst(args []string, flags []cli.Flag, commands []*cli.Command) []string {
 	for i := 1; i < len(args); i++ {
 		f := flagOf(flags, args[i])
@@ -35,22 +35,19 @@ func optionsFirst(args []string, flags []cli.Flag, commands []*cli.Command) []st
 		if k < 0 {
 			return args
 		}
-		c, head, tail := commands[k], args[:i:i], args[i:]
-		switch {
-		case len(c.Subcommands) > 0:
-			return append(head, optionsFirst(tail, c.Flags, c.Subcommands)...)
-		case c.Name == "exec" || c.Name == "ps":
-			return args
+		c, head, tail := commands[k], args[:i+1:i+1], args[i+1:]
+		if len(c.Subcommands) > 0 {
+			return append(args[:i:i], optionsFirst(args[i:], c.Flags, c.Subcommands)...)
 		}
-		return append(append(head, tail[0]), partition(tail[1:], c.Flags)...)
+		return append(head, partition(tail, c.Flags, c.Name == "exec" || c.Name == "ps")...)
 	}
 	return args
 }
 
 // partition keeps the order of the options and that of the rest. A short
 // option that the command does not have stays where it is: "kill ID -9" has a
-// wrong signal, not a wrong option.
-func partition(args []string, flags []cli.Flag) []string {
+// wrong signal, not a wrong option. With stop, the first of the rest ends it.
+func partition(args []string, flags []cli.Flag, stop bool) []string {
 	var options, rest []string
 	for i := 0; i < len(args); i++ {
 		a := args[i]
@@ -61,9 +58,13 @@ func partition(args []string, flags []cli.Flag) []string {
 		switch {
 		case f != nil && takesNext(f, a) && i+1 < len(args):
 			i++
-			options = append(options, a, args[i])
-		case f != nil || strings.HasPrefix(a, "--"):
+			options = append(options, firstName(f, a), args[i])
+		case f != nil:
+			options = append(options, firstName(f, a))
+		case strings.HasPrefix(a, "--"):
 			options = append(options, a)
+		case stop:
+			return append(options, args[i:]...)
 		default:
 			rest = append(rest, a)
 		}
@@ -90,4 +91,14 @@ func flagOf(flags []cli.Flag, arg string) cli.Flag {
 func takesNext(f cli.Flag, arg string) bool {
 	d, ok := f.(cli.DocGenerationFlag)
 	return ok && d.TakesValue() && !strings.Contains(arg, "=")
+}
+
+// firstName spells an option by its flag's first name: the parser refuses a
+// command line that has both -e and --env.
+func firstName(f cli.Flag, arg string) string {
+	first := "--" + f.Names()[0]
+	if _, value, ok := strings.Cut(arg, "="); ok {
+		return first + "=" + value
+	}
+	return first
 }
