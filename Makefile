@@ -103,7 +103,7 @@ clean: ## remove what the build and the tests made
 ##@ test
 
 .PHONY: test
-test: unit integration clients integration-native ## run every test (installs what is missing)
+test: unit integration clients integration-native vm ## run every test (installs what is missing)
 
 .PHONY: unit
 unit: ## run the packages' tests under the race detector
