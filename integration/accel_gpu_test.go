@@ -121,3 +121,40 @@ func TestAccelSettings(t *testing.T) {
 	must(t, os.Chmod("/etc/runw/accel.json", 0o644))
 	b.create().exits(1).warns(`/etc/runw/accel.json: json: unknown field "library_dir"`)
 }
+
+// A device of the Container Device Interface, named by an annotation: node, cgroup rule and
+// variable, for a program and for a module's helper; an unknown one is named.
+func TestCDI(t *testing.T) {
+	needRunw(t)
+	hostSettings(t, map[string]any{})
+	dir := mkdir(t, "/etc/cdi")
+	must(t, os.WriteFile(dir+"/vendor.json", []byte(`{"cdiVersion": "0.6.0", "kind": "vendor.test/gpu", "devices": [
+		{"name": "0", "containerEdits": {"env": ["VENDOR=0"], "deviceNodes": [{"path": "/dev/dri/renderD128", "type": "c", "major": 226, "minor": 128}]}}]}`), 0o644))
+	annotations := func(device string) map[string]string { return map[string]string{"cdi.k8s.io/test": device} }
+	t.Run("native", func(t *testing.T) {
+		b := newBox(t, "busybox", "sh", "-c", "stat -c %t:%T /dev/dri/renderD128; echo $VENDOR")
+		b.Spec.Annotations = annotations("vendor.test/gpu=0")
+		b.run().ok().says("e2:80\n0\n")
+	})
+	t.Run("module", func(t *testing.T) {
+		b := newInference(t, "idle")
+		b.Spec.Annotations = annotations("vendor.test/gpu=0")
+		b.begin()
+		b.await("asleep")
+		var st unix.Stat_t
+		must(t, unix.Stat(fmt.Sprintf("/proc/%d/root/dev/dri/renderD128", b.helper()), &st))
+		b.quiet("delete", "--force", b.id).ok()
+		b.wait()
+	})
+	t.Run("unknown", func(t *testing.T) {
+		b := newBox(t, "busybox", "true")
+		b.Spec.Annotations = annotations("vendor.test/gpu=0,vendor.test/gpu=7")
+		b.create().exits(1).warns("unknown CDI devices: vendor.test/gpu=7 (searched in /etc/cdi, /var/run/cdi)")
+	})
+	t.Run("unsafe", func(t *testing.T) {
+		must(t, os.Chmod(dir+"/vendor.json", 0o666))
+		b := newBox(t, "busybox", "true")
+		b.Spec.Annotations = annotations("vendor.test/gpu=0")
+		b.create().exits(1).warns("CDI devices: /etc/cdi/vendor.json: refused, others than root could change it")
+	})
+}

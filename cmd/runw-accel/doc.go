@@ -6,6 +6,7 @@
 //	runw-accel serve     supervisor: waits for the engine on descriptor 3
 //	  └ runw-accel worker  loads libraries and models, answers the engine; one at
 //	                       a time, another when it has ended
+//	runw-accel cdi       adds the devices that a config.json's annotations name
 //	runw-accel list      what libraries and devices there are, as JSON
 //
 // It is a program of its own because purego makes it a dynamic one, while the

@@ -27,6 +27,8 @@ func run(args []string, out, errOut io.Writer) int {
 			err = work(o)
 		case "list":
 			err = list(o, out)
+		case "cdi":
+			err = inject(o.cdiDirs, os.Stdin, out)
 		default:
 			err = fmt.Errorf("started by 'runw create', not by hand; see 'runw accel --help'")
 		}

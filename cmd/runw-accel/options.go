@@ -13,6 +13,7 @@ import (
 // options are what runw tells; a worker gets the arguments of its supervisor.
 type options struct {
 	args    []string
+	cdiDirs []string
 	limits  wire.Limits
 	backend accel.Options
 }
@@ -24,6 +25,7 @@ func parseOptions(args []string) (*options, error) {
 	f.Func("library-dir", "directory to search for libraries", appendTo(&o.backend.LibraryDirs))
 	f.Func("gpu", "device node of a GPU that the container was granted", appendTo(&o.backend.Grants.Nodes))
 	f.BoolVar(&o.backend.Grants.Software, "software-gpu", false, "let a software GPU count as one")
+	f.Func("cdi-dir", "directory of descriptions of devices", appendTo(&o.cdiDirs))
 	limits := f.String("limits", "", "as the annotation run.runw.nn-limits")
 	err := f.Parse(args)
 	if err == nil && f.NArg() != 0 {

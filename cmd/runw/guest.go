@@ -29,6 +29,9 @@ func withContainer(c *cli.Context, opts *options, f func(sandbox.CreateArgs) err
 	if err != nil {
 		return err
 	}
+	if err := injectCDI(opts, b.Spec); err != nil {
+		return err
+	}
 	w, err := oci.Detect(b)
 	if err != nil {
 		return err
