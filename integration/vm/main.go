@@ -173,7 +173,7 @@ func watch(console io.Reader, to io.Writer) (verdict, error) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Text()
-		v.up = v.up || strings.HasPrefix(line, "VM-UP")
+		v.up = v.up || strings.Contains(line, "VM-UP") // behind the firmware's escape sequences
 		if m := begins.FindStringSubmatch(line); m != nil {
 			stage = m[1] + "/" + m[2] + "/"
 		}
