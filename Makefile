@@ -112,8 +112,8 @@ unit: ## run the packages' tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -tags "$(TAGS)" $(TESTFLAGS) $(UNIT)
 
 .PHONY: integration
-integration: build ## drive bin/runw with real bundles, on each engine
-	@.ci/deps test
+integration: build accel-libs ## drive bin/runw with real bundles, on each engine
+	@.ci/deps test vulkan
 	$(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./integration/...
 	$(if $(filter wasmtime,$(ENGINES)),RUNW_ENGINE=wazero $(GO) test -count=1 -timeout 20m $(TESTFLAGS) ./integration,@:)
 
@@ -125,7 +125,7 @@ integration-native: ## run the native rows on Debian's runc and crun: they test 
 
 # A module of its own: the Kubernetes API's Go modules are none of runw's.
 .PHONY: clients
-clients: build $(CONTAINERD) ## run podman, containerd's CRI, dockerd and buildah with bin/runw
+clients: build accel-libs $(CONTAINERD) ## run podman, containerd's CRI, dockerd and buildah with bin/runw
 	@.ci/deps test clients
 	$(GO) -C integration/clients test -count=1 -timeout 20m $(TESTFLAGS)
 	CONTAINERD=$(CONTAINERD) $(GO) -C integration/clients test -count=1 -timeout 10m -run '^TestC(tr|RI)' $(TESTFLAGS)
