@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"sync/atomic"
-	"unsafe"
 )
 
 // abort is how a context.Context stops the library.
@@ -28,7 +27,7 @@ func newAbort(value uint32) *abort {
 	return a
 }
 
-func (a *abort) address() unsafe.Pointer { return unsafe.Pointer(&a.word) }
+func (a *abort) address() *atomic.Uint32 { return &a.word }
 
 func (a *abort) free() { a.pinner.Unpin() }
 

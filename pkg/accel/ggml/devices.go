@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"unsafe"
 
 	"github.com/ebitengine/purego"
 
@@ -14,11 +13,11 @@ import (
 
 // deviceProps is ggml_backend_dev_props. Its capabilities, at the end, may grow.
 type deviceProps struct {
-	name, description unsafe.Pointer // strings of C
-	free, total       uint64
+	name, description *byte  // strings of C
+	_, total          uint64 // free, all
 	kind              uint32
 	_                 uint32
-	id                unsafe.Pointer
+	id                *byte
 	_                 [4]uint64
 }
 
@@ -37,17 +36,8 @@ type device struct {
 	bus string
 }
 
-// text copies a string of C, at most 256 bytes of it.
-func text(p unsafe.Pointer) string {
-	if p == nil {
-		return ""
-	}
-	n := 0
-	for n < 256 && *(*byte)(unsafe.Add(p, n)) != 0 {
-		n++
-	}
-	return clean(string(unsafe.Slice((*byte)(p), n)))
-}
+// text is a name that a driver gave.
+func text(p *byte) string { return clean(cString(p, 256)) }
 
 // softwareGPUs are drivers that compute on the CPU, by their devices' names.
 var softwareGPUs = []string{"llvmpipe", "lavapipe", "swiftshader", "softpipe", "pocl"}

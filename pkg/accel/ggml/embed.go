@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"unsafe"
+	"runtime"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -45,7 +45,9 @@ func (e *execution) embed(ctx context.Context) error {
 	if lib.hasEncoder(e.model.ptr) && !lib.hasDecoder(e.model.ptr) {
 		run = lib.encode
 	}
-	if status := run(e.ptr, lib.batchOf(unsafe.Pointer(&tokens[0]), int32(len(tokens)))); status != 0 || ctx.Err() != nil {
+	status := run(e.ptr, lib.batchOf(&tokens[0], int32(len(tokens))))
+	runtime.KeepAlive(tokens) // the batch holds their address as a number
+	if status != 0 || ctx.Err() != nil {
 		return e.decodeError(ctx, status, len(tokens))
 	}
 	values, err := e.pooled()
@@ -65,7 +67,7 @@ func (e *execution) pooled() ([]float32, error) {
 	const none, rank = 0, 4
 	lib := e.graph.backend.lib
 	length := int(lib.embedding(e.model.ptr))
-	var p unsafe.Pointer
+	var p *float32
 	switch lib.pooling(e.ptr) {
 	case rank: // a score, of a length this binding does not ask for
 		return nil, fmt.Errorf("pooling type rank: %w", accel.ErrUnsupportedOperation)
@@ -77,7 +79,7 @@ func (e *execution) pooled() ([]float32, error) {
 	if p == nil || length <= 0 {
 		return nil, fmt.Errorf("the model gave no embedding: %s: %w", e.graph.backend.log.takeError(), accel.ErrRuntime)
 	}
-	return append([]float32(nil), unsafe.Slice((*float32)(p), length)...), nil
+	return copied(p, length), nil
 }
 
 func normalize(values []float32) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"unsafe"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -268,10 +267,10 @@ func (e *execution) tokens() ([]int32, error) {
 	lib, text := e.graph.backend.lib, append(e.prompt, 0)
 	// No tokenizer makes more tokens than bytes, but for the special ones.
 	tokens := make([]int32, len(e.prompt)+16)
-	n := lib.tokenize(e.model.vocab, unsafe.Pointer(&text[0]), int32(len(e.prompt)), unsafe.Pointer(&tokens[0]), int32(len(tokens)), true, true)
+	n := lib.tokenize(e.model.vocab, &text[0], int32(len(e.prompt)), &tokens[0], int32(len(tokens)), true, true)
 	if n < 0 && n != math.MinInt32 {
 		tokens = make([]int32, -n)
-		n = lib.tokenize(e.model.vocab, unsafe.Pointer(&text[0]), int32(len(e.prompt)), unsafe.Pointer(&tokens[0]), int32(len(tokens)), true, true)
+		n = lib.tokenize(e.model.vocab, &text[0], int32(len(e.prompt)), &tokens[0], int32(len(tokens)), true, true)
 	}
 	if n < 0 {
 		return nil, fmt.Errorf("prompt of %d bytes cannot be tokenized: %w", len(e.prompt), accel.ErrInvalidArgument)

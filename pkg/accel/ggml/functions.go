@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"unsafe"
+	"sync/atomic"
 
 	"github.com/ebitengine/purego"
 )
@@ -48,7 +48,6 @@ type functions struct {
 	vocab           func(modelPtr) vocabPtr          `c:"llama_model_get_vocab"`
 	trained         func(modelPtr) int32             `c:"llama_model_n_ctx_train"`
 	embedding       func(modelPtr) int32             `c:"llama_model_n_embd_out"`
-	layers          func(modelPtr) int32             `c:"llama_model_n_layer"`
 	hasEncoder      func(modelPtr) bool              `c:"llama_model_has_encoder"`
 	hasDecoder      func(modelPtr) bool              `c:"llama_model_has_decoder"`
 
@@ -59,23 +58,23 @@ type functions struct {
 	pooling       func(contextPtr) int32                                    `c:"llama_pooling_type"`
 	setThreads    func(c contextPtr, generation, batch int32)               `c:"llama_set_n_threads"`
 	setEmbeddings func(c contextPtr, on bool)                               `c:"llama_set_embeddings"`
-	setAbort      func(c contextPtr, callback uintptr, data unsafe.Pointer) `c:"llama_set_abort_callback"`
+	setAbort      func(c contextPtr, callback uintptr, data *atomic.Uint32) `c:"llama_set_abort_callback"`
 	memory        func(contextPtr) memoryPtr                                `c:"llama_get_memory"`
 	memoryClear   func(m memoryPtr, data bool)                              `c:"llama_memory_clear"`
 	memoryRemove  func(m memoryPtr, sequence, from, to int32) bool          `c:"llama_memory_seq_rm"`
 	memoryShift   func(m memoryPtr, sequence, from, to, delta int32)        `c:"llama_memory_seq_add"`
 	canShift      func(memoryPtr) bool                                      `c:"llama_memory_can_shift"`
 
-	batchOf          func(tokens unsafe.Pointer, n int32) batch        `c:"llama_batch_get_one"`
-	decode           func(c contextPtr, b batch) int32                 `c:"llama_decode"`
-	encode           func(c contextPtr, b batch) int32                 `c:"llama_encode"`
-	embeddingOf      func(c contextPtr, sequence int32) unsafe.Pointer `c:"llama_get_embeddings_seq"`
-	embeddingOfToken func(c contextPtr, index int32) unsafe.Pointer    `c:"llama_get_embeddings_ith"`
+	batchOf          func(tokens *int32, n int32) batch          `c:"llama_batch_get_one"`
+	decode           func(c contextPtr, b batch) int32           `c:"llama_decode"`
+	encode           func(c contextPtr, b batch) int32           `c:"llama_encode"`
+	embeddingOf      func(c contextPtr, sequence int32) *float32 `c:"llama_get_embeddings_seq"`
+	embeddingOfToken func(c contextPtr, index int32) *float32    `c:"llama_get_embeddings_ith"`
 
-	vocabSize func(vocabPtr) int32                                                                                               `c:"llama_vocab_n_tokens"`
-	isEnd     func(v vocabPtr, token int32) bool                                                                                 `c:"llama_vocab_is_eog"`
-	tokenize  func(v vocabPtr, text unsafe.Pointer, length int32, tokens unsafe.Pointer, limit int32, special, parse bool) int32 `c:"llama_tokenize"`
-	piece     func(v vocabPtr, token int32, buffer unsafe.Pointer, length, strip int32, special bool) int32                      `c:"llama_token_to_piece"`
+	vocabSize func(vocabPtr) int32                                                                              `c:"llama_vocab_n_tokens"`
+	isEnd     func(v vocabPtr, token int32) bool                                                                `c:"llama_vocab_is_eog"`
+	tokenize  func(v vocabPtr, text *byte, length int32, tokens *int32, limit int32, special, parse bool) int32 `c:"llama_tokenize"`
+	piece     func(v vocabPtr, token int32, buffer *byte, length, strip int32, special bool) int32              `c:"llama_token_to_piece"`
 
 	samplerFunctions
 }
@@ -88,21 +87,21 @@ type samplerFunctions struct {
 	chain       func(noPerf bool) samplerPtr                        `c:"llama_sampler_chain_init"`
 	chainAdd    func(chain, s samplerPtr)                           `c:"llama_sampler_chain_add"`
 
-	greedy    func() samplerPtr                                                                                             `c:"llama_sampler_init_greedy"`
-	dist      func(seed uint32) samplerPtr                                                                                  `c:"llama_sampler_init_dist"`
-	topK      func(k int32) samplerPtr                                                                                      `c:"llama_sampler_init_top_k"`
-	topP      func(p float32, keep uint64) samplerPtr                                                                       `c:"llama_sampler_init_top_p"`
-	minP      func(p float32, keep uint64) samplerPtr                                                                       `c:"llama_sampler_init_min_p"`
-	typical   func(p float32, keep uint64) samplerPtr                                                                       `c:"llama_sampler_init_typical"`
-	topNSigma func(n float32) samplerPtr                                                                                    `c:"llama_sampler_init_top_n_sigma"`
-	temp      func(t, delta, exponent float32) samplerPtr                                                                   `c:"llama_sampler_init_temp_ext"`
-	xtc       func(p, t float32, keep uint64, seed uint32) samplerPtr                                                       `c:"llama_sampler_init_xtc"`
-	mirostat  func(tokens int32, seed uint32, tau, eta float32, m int32) samplerPtr                                         `c:"llama_sampler_init_mirostat"`
-	mirostat2 func(seed uint32, tau, eta float32) samplerPtr                                                                `c:"llama_sampler_init_mirostat_v2"`
-	grammar   func(v vocabPtr, text, root string) samplerPtr                                                                `c:"llama_sampler_init_grammar"`
-	penalties func(tokens, last int32, repeat, frequency, presence float32) samplerPtr                                      `c:"llama_sampler_init_penalties"`
-	dry       func(v vocabPtr, multiplier, base float32, allowed, last int32, breakers unsafe.Pointer, n uint64) samplerPtr `c:"llama_sampler_init_dry"`
-	bias      func(tokens, n int32, biases unsafe.Pointer) samplerPtr                                                       `c:"llama_sampler_init_logit_bias"`
+	greedy    func() samplerPtr                                                                                     `c:"llama_sampler_init_greedy"`
+	dist      func(seed uint32) samplerPtr                                                                          `c:"llama_sampler_init_dist"`
+	topK      func(k int32) samplerPtr                                                                              `c:"llama_sampler_init_top_k"`
+	topP      func(p float32, keep uint64) samplerPtr                                                               `c:"llama_sampler_init_top_p"`
+	minP      func(p float32, keep uint64) samplerPtr                                                               `c:"llama_sampler_init_min_p"`
+	typical   func(p float32, keep uint64) samplerPtr                                                               `c:"llama_sampler_init_typical"`
+	topNSigma func(n float32) samplerPtr                                                                            `c:"llama_sampler_init_top_n_sigma"`
+	temp      func(t, delta, exponent float32) samplerPtr                                                           `c:"llama_sampler_init_temp_ext"`
+	xtc       func(p, t float32, keep uint64, seed uint32) samplerPtr                                               `c:"llama_sampler_init_xtc"`
+	mirostat  func(tokens int32, seed uint32, tau, eta float32, m int32) samplerPtr                                 `c:"llama_sampler_init_mirostat"`
+	mirostat2 func(seed uint32, tau, eta float32) samplerPtr                                                        `c:"llama_sampler_init_mirostat_v2"`
+	grammar   func(v vocabPtr, text, root string) samplerPtr                                                        `c:"llama_sampler_init_grammar"`
+	penalties func(tokens, last int32, repeat, frequency, presence float32) samplerPtr                              `c:"llama_sampler_init_penalties"`
+	dry       func(v vocabPtr, multiplier, base float32, allowed, last int32, breakers **byte, n uint64) samplerPtr `c:"llama_sampler_init_dry"`
+	bias      func(tokens, n int32, biases *logitBias) samplerPtr                                                   `c:"llama_sampler_init_logit_bias"`
 }
 
 // logitBias is llama_logit_bias.

@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"unsafe"
+	"runtime"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -127,7 +127,8 @@ func (e *execution) decode(ctx context.Context, tokens []int32) error {
 		n := min(size, len(tokens))
 		part := tokens[:n:n]
 		before := len(e.kept)
-		status := lib.decode(e.ptr, lib.batchOf(unsafe.Pointer(&part[0]), int32(n)))
+		status := lib.decode(e.ptr, lib.batchOf(&part[0], int32(n)))
+		runtime.KeepAlive(tokens) // the batch holds their address as a number
 		if status != 0 || ctx.Err() != nil {
 			e.kept = append(e.kept, part...) // of which some may have been read
 			e.keep(before)
@@ -178,10 +179,10 @@ func (e *execution) makeRoom() error {
 func (e *execution) piece(token int32) []byte {
 	lib := e.graph.backend.lib
 	buf := make([]byte, 64)
-	n := lib.piece(e.model.vocab, token, unsafe.Pointer(&buf[0]), int32(len(buf)), 0, true)
+	n := lib.piece(e.model.vocab, token, &buf[0], int32(len(buf)), 0, true)
 	if n < 0 {
 		buf = make([]byte, -n)
-		n = lib.piece(e.model.vocab, token, unsafe.Pointer(&buf[0]), int32(len(buf)), 0, true)
+		n = lib.piece(e.model.vocab, token, &buf[0], int32(len(buf)), 0, true)
 	}
 	return buf[:max(n, 0)]
 }

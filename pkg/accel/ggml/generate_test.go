@@ -110,12 +110,7 @@ func TestStreaming(t *testing.T) {
 // A chat sends all of it again each turn. What is known is not computed again, and
 // what comes out is what a new context says.
 func TestTurns(t *testing.T) {
-	shape := gguf.Small
-	shape.Type = gguf.F32
-	model, err := gguf.Random(shape, 5)
-	if err != nil {
-		t.Fatal(err)
-	}
+	model := random(t)
 	const config = `{"temp":0,"n-predict":6}`
 	chat := newContext(t, model, config)
 	say := func(e accel.Context, text string) (string, counters) {
@@ -239,17 +234,12 @@ func TestEmbedding(t *testing.T) {
 
 // The end of a context ends the library's work in the middle of a batch.
 func TestCancel(t *testing.T) {
-	shape := gguf.Large
-	shape.Layers, shape.Context = 4, 4096
-	model, err := gguf.Random(shape, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	model := random(t)
 	e := newContext(t, model, `{"temp":0,"n-predict":1,"batch-size":4096}`)
 	input(t, e, 0, strings.Repeat("a long text ", 300)) // many seconds of work
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	err = e.Compute(ctx)
+	err := e.Compute(ctx)
 	if !errors.Is(err, accel.ErrRuntime) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("error %v", err)
 	}

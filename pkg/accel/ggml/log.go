@@ -4,7 +4,6 @@ import (
 	"strings"
 	"sync"
 	"unicode"
-	"unsafe"
 
 	"github.com/ebitengine/purego"
 )
@@ -33,20 +32,15 @@ type libraryLog struct {
 
 // install makes l the receiver of the library's log.
 func (l *libraryLog) install(lib *library) {
-	lib.setLog(purego.NewCallback(func(level uint32, text unsafe.Pointer, _ uintptr) {
+	lib.setLog(purego.NewCallback(func(level uint32, text *byte, _ uintptr) {
 		l.add(int(level), text)
 	}), 0)
 }
 
-func (l *libraryLog) add(level int, p unsafe.Pointer) {
-	if p == nil {
-		return
+func (l *libraryLog) add(level int, p *byte) {
+	if p != nil {
+		l.write(level, cString(p, 4*maxLine))
 	}
-	n := 0
-	for n < 4*maxLine && *(*byte)(unsafe.Add(p, n)) != 0 {
-		n++
-	}
-	l.write(level, string(unsafe.Slice((*byte)(p), n)))
 }
 
 // write takes a piece of the log: lines come whole or in parts.

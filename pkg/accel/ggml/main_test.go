@@ -69,14 +69,10 @@ func backend(t testing.TB) *Backend {
 	return b
 }
 
-// modelFile writes a model and gives it opened.
-func modelFile(t testing.TB, model gguf.File) *os.File {
+// modelFile gives a model's file, opened.
+func modelFile(t testing.TB, model []byte) *os.File {
 	t.Helper()
-	var content bytes.Buffer
-	if err := model.Write(&content); err != nil {
-		t.Fatal(err)
-	}
-	return bytesFile(t, content.Bytes())
+	return bytesFile(t, model)
 }
 
 func bytesFile(t testing.TB, content []byte) *os.File {
@@ -93,9 +89,37 @@ func bytesFile(t testing.TB, content []byte) *os.File {
 	return f
 }
 
-func successor(t testing.TB) gguf.File {
+// written is a model as a file's content.
+func written(model gguf.File, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	var content bytes.Buffer
+	err = model.Write(&content)
+	return content.Bytes(), err
+}
+
+// Each is made once: under the race detector it takes seconds.
+var (
+	successorModel = sync.OnceValues(func() ([]byte, error) { return written(gguf.Successor(gguf.Small)) })
+	randomModel    = sync.OnceValues(func() ([]byte, error) {
+		shape := gguf.Architecture{Dim: 512, Layers: 4, Heads: 8, KVHeads: 2, FF: 512, Context: 4096, Type: gguf.Q8}
+		return written(gguf.Random(shape, 5))
+	})
+)
+
+func successor(t testing.TB) []byte {
 	t.Helper()
-	model, err := gguf.Successor(gguf.Small)
+	model, err := successorModel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return model
+}
+
+func random(t testing.TB) []byte {
+	t.Helper()
+	model, err := randomModel()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +127,7 @@ func successor(t testing.TB) gguf.File {
 }
 
 // newContext loads a model with metadata and makes a context of it.
-func newContext(t testing.TB, model gguf.File, config string) accel.Context {
+func newContext(t testing.TB, model []byte, config string) accel.Context {
 	t.Helper()
 	g, err := backend(t).Load(context.Background(), accel.Model{
 		Files: []*os.File{modelFile(t, model)}, Config: []byte(oneThread(config)), Target: accel.TargetCPU,

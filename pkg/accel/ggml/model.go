@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +54,7 @@ func checkFile(f *os.File) error {
 
 // overrides are llama_model_tensor_buft_override.
 type override struct {
-	pattern unsafe.Pointer
+	pattern *byte
 	buffer  uintptr
 }
 
@@ -72,13 +71,13 @@ func (b *Backend) load(ctx context.Context, f *os.File, o modelOptions, devices 
 		list[i] = d.ptr
 	}
 	pins.Pin(&list[0])
-	p.setPointer(modelDevices, unsafe.Pointer(&list[0]))
+	setPointer(&p, modelDevices, &list[0])
 	p.setU32(modelGPULayers, uint32(o.gpuLayers))
 	if len(devices) == 0 {
 		p.setU32(modelGPULayers, 0)
 	}
 	if experts := b.expertsOnCPU(o, &pins); experts != nil && len(devices) > 0 {
-		p.setPointer(modelOverrides, experts)
+		setPointer(&p, modelOverrides, experts)
 	}
 	goOn := newAbort(1)
 	defer goOn.free()
@@ -87,7 +86,7 @@ func (b *Backend) load(ctx context.Context, f *os.File, o modelOptions, devices 
 		if err := o.rest(&p, &pins); err != nil {
 			return nil, err
 		}
-		p.setPointer(modelProgressData, goOn.address())
+		setPointer(&p, modelProgressData, goOn.address())
 		p.setU64(modelProgress, uint64(l.strlen))
 	}
 	file, err := b.stream(f)
@@ -153,13 +152,13 @@ func (o modelOptions) rest(p *params, pins *runtime.Pinner) error {
 		shares[i] = float32(v)
 	}
 	pins.Pin(shares)
-	p.setPointer(modelTensorSplit, unsafe.Pointer(shares))
+	setPointer(p, modelTensorSplit, shares)
 	return nil
 }
 
 // expertsOnCPU is the list of rules that keep expert layers of a mixture in the
 // CPU's memory, nil without any.
-func (b *Backend) expertsOnCPU(o modelOptions, pins *runtime.Pinner) unsafe.Pointer {
+func (b *Backend) expertsOnCPU(o modelOptions, pins *runtime.Pinner) *override {
 	if o.cpuExperts == 0 {
 		return nil
 	}
@@ -182,8 +181,8 @@ func (b *Backend) expertsOnCPU(o modelOptions, pins *runtime.Pinner) unsafe.Poin
 	for i, pattern := range patterns {
 		text := append([]byte(pattern), 0)
 		pins.Pin(&text[0])
-		rules[i] = override{unsafe.Pointer(&text[0]), buffer}
+		rules[i] = override{&text[0], buffer}
 	}
 	pins.Pin(&rules[0])
-	return unsafe.Pointer(&rules[0])
+	return &rules[0]
 }

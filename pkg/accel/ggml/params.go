@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"unsafe"
 )
 
 // testedVersion is the llama.cpp whose structs were compared with its headers.
@@ -18,9 +17,7 @@ const testedVersion = "0.5"
 type params struct{ words [25]uint64 }
 
 // batch is llama_batch, which only the library looks into: 56 bytes.
-type batch struct{ words [12]uint64 }
-
-func (p *params) bytes() *[200]byte { return (*[200]byte)(unsafe.Pointer(p)) }
+type batch struct{ _ [12]uint64 }
 
 func (p *params) u32(offset int) uint32 { return binary.LittleEndian.Uint32(p.bytes()[offset:]) }
 
@@ -28,12 +25,6 @@ func (p *params) setU32(offset int, v uint32) {
 	binary.LittleEndian.PutUint32(p.bytes()[offset:], v)
 }
 func (p *params) setFloat(offset int, v float32) { p.setU32(offset, math.Float32bits(v)) }
-
-// setPointer stores an address. The caller keeps what it points to alive and
-// pinned until the call has returned.
-func (p *params) setPointer(offset int, v unsafe.Pointer) {
-	binary.LittleEndian.PutUint64(p.bytes()[offset:], uint64(uintptr(v)))
-}
 
 func (p *params) setBool(offset int, v bool) {
 	p.bytes()[offset] = 0

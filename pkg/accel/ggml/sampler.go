@@ -5,7 +5,6 @@ import (
 	"math"
 	"runtime"
 	"strings"
-	"unsafe"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -69,7 +68,7 @@ func (s *sampler) build() error {
 	s.ptr, s.inner = l.chain(noPerf), l.chain(noPerf)
 	if o.ignoreEnd {
 		if bias := s.noEnd(tokens); len(bias) > 0 {
-			l.chainAdd(s.ptr, l.bias(tokens, int32(len(bias)), unsafe.Pointer(&bias[0])))
+			l.chainAdd(s.ptr, l.bias(tokens, int32(len(bias)), &bias[0]))
 		}
 	}
 	if o.grammar != "" {
@@ -123,18 +122,18 @@ func (s *sampler) dry() samplerPtr {
 	o := s.options
 	var pins runtime.Pinner
 	defer pins.Unpin() // the library copies the strings
-	var breakers []unsafe.Pointer
+	var breakers []*byte
 	if o.dryBreakers != "" {
 		for _, text := range strings.Split(o.dryBreakers, "\x00") {
 			c := append([]byte(text), 0)
 			pins.Pin(&c[0])
-			breakers = append(breakers, unsafe.Pointer(&c[0]))
+			breakers = append(breakers, &c[0])
 		}
 	}
-	var first unsafe.Pointer
+	var first **byte
 	if len(breakers) > 0 {
 		pins.Pin(&breakers[0])
-		first = unsafe.Pointer(&breakers[0])
+		first = &breakers[0]
 	}
 	return s.lib.dry(s.vocab, float32(o.dryMultiplier), float32(o.dryBase), int32(o.dryAllowed), int32(s.lastOf(o.dryLastN)), first, uint64(len(breakers)))
 }
