@@ -4,7 +4,7 @@
 //	onnx_probe lies CLASSIFIER      tensors that are not what they say
 //	onnx_probe corrupt CLASSIFIER   each beginning of a model, and each byte changed
 //	onnx_probe loads MODEL N        N loads without one unload
-//	onnx_probe time MODEL WIDTH N   median of N computations of x [1,WIDTH], in nanoseconds
+//	onnx_probe time MODEL ROWS WIDTH N   median of N computations of x [ROWS,WIDTH], in nanoseconds
 //	onnx_probe turns ENDLESS N      a loop of N turns
 //	onnx_probe hold NAME WIDTH CONFIG  one computation by a preloaded model, and then nothing
 //	onnx_probe vad MODEL FRAMES     speech probability of each frame, in hexadecimal
@@ -100,19 +100,20 @@ static int ascending(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static void measure(uint32_t graph, uint32_t width, int n) {
-	float *x = malloc(width * sizeof *x), *y = malloc(width * sizeof *y);
+static void measure(uint32_t graph, uint32_t rows, uint32_t width, int n) {
+	uint32_t size = rows * width;
+	float *x = malloc(size * sizeof *x), *y = malloc(size * sizeof *y);
 	int64_t *times = malloc(n * sizeof *times);
-	uint32_t dims[] = {1, width}, context, written;
-	struct nn_tensor t = {dims, 2, NN_F32, x, width * sizeof *x};
-	for (uint32_t i = 0; i < width; i++)
+	uint32_t dims[] = {rows, width}, context, written;
+	struct nn_tensor t = {dims, 2, NN_F32, x, size * sizeof *x};
+	for (uint32_t i = 0; i < size; i++)
 		x[i] = (float)(i % 17) - 8;
 	NN_MUST(nn_context(graph, &context));
 	for (int i = -n / 10 - 1; i < n; i++) {
 		int64_t start = now();
 		NN_MUST(nn_set_input(context, 0, &t));
 		NN_MUST(nn_compute(context));
-		NN_MUST(nn_output(context, 0, y, width * sizeof *y, &written));
+		NN_MUST(nn_output(context, 0, y, size * sizeof *y, &written));
 		if (i >= 0)
 			times[i] = now() - start;
 	}
@@ -135,7 +136,7 @@ static void turns(uint32_t graph, int64_t n) {
 static void hold(const char *name, uint32_t width, const char *config) {
 	uint32_t graph;
 	NN_MUST(nn_load_by_name_with_config(name, strlen(name), config, strlen(config), &graph));
-	measure(graph, width, 1);
+	measure(graph, 1, width, 1);
 	printf("ready\n");
 	for (;;)
 		sleep(1000);
@@ -181,10 +182,10 @@ int main(int argc, char **argv) {
 		hold(argv[2], atoi(argv[3]), argv[4]);
 	else if (argc == 4 && !strcmp(argv[1], "vad"))
 		vad(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]));
-	else if (argc == 5 && !strcmp(argv[1], "time") && atoi(argv[3]) > 0 && atoi(argv[4]) > 0)
-		measure(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]), atoi(argv[4]));
+	else if (argc == 6 && !strcmp(argv[1], "time") && atoi(argv[3]) > 0 && atoi(argv[4]) > 0 && atoi(argv[5]) > 0)
+		measure(nn_open(argv[2], NN_ONNX, NN_CPU), atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
 	else {
-		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns|vad MODEL N, time MODEL WIDTH N, hold NAME WIDTH CONFIG\n");
+		fprintf(stderr, "usage: onnx_probe lies|corrupt MODEL, loads MODEL N, turns|vad MODEL N, time MODEL ROWS WIDTH N, hold NAME WIDTH CONFIG\n");
 		return 2;
 	}
 	return 0;

@@ -34,6 +34,10 @@ func (a *abort) free() { a.pinner.Unpin() }
 // watch sets the flag to value when ctx ends, and back when done is called.
 func (a *abort) watch(ctx context.Context, value uint32) (done func()) {
 	before := a.word.Load()
+	if ctx.Err() != nil { // what is short would be over before another goroutine ran
+		a.word.Store(value)
+		return func() { a.word.Store(before) }
+	}
 	set := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		a.word.Store(value)

@@ -1,7 +1,7 @@
 // direct: ONNX Runtime as a C program calls it, to compare runw with.
 //
 //	direct vad LIBRARY MODEL FRAMES    speech probability of each frame, in hexadecimal
-//	direct time LIBRARY MODEL WIDTH N  median of N runs on x [1,WIDTH], in nanoseconds
+//	direct time LIBRARY MODEL ROWS WIDTH N  median of N runs on x [ROWS,WIDTH], in nanoseconds
 //
 // The function table is that of onnxruntime_c_api.h, whose order never changes.
 #include <dlfcn.h>
@@ -95,15 +95,16 @@ static int ascending(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static void measure(int width, int n) {
-	float *input = malloc(sizeof(float) * width);
-	int64_t dims[] = {1, width}, *times = malloc(sizeof(int64_t) * n);
+static void measure(int rows, int width, int n) {
+	int size = rows * width;
+	float *input = malloc(sizeof(float) * size);
+	int64_t dims[] = {rows, width}, *times = malloc(sizeof(int64_t) * n);
 	const char *in[] = {"x"}, *out[] = {"y"};
-	for (int i = 0; i < width; i++)
+	for (int i = 0; i < size; i++)
 		input[i] = (float)(i % 17) - 8;
 	for (int i = -n / 10 - 1; i < n; i++) {
 		int64_t start = now();
-		void *x = value(input, sizeof(float) * width, dims, 2, FLOAT), *y = NULL;
+		void *x = value(input, sizeof(float) * size, dims, 2, FLOAT), *y = NULL;
 		MUST(api[RUN](session, NULL, in, &x, (size_t)1, out, (size_t)1, &y));
 		api[FREE](x);
 		api[FREE](y);
@@ -118,11 +119,11 @@ int main(int argc, char **argv) {
 	if (argc == 5 && !strcmp(argv[1], "vad")) {
 		open_model(argv[2], argv[3]);
 		vad(atoi(argv[4]));
-	} else if (argc == 6 && !strcmp(argv[1], "time") && atoi(argv[4]) > 0 && atoi(argv[5]) > 0) {
+	} else if (argc == 7 && !strcmp(argv[1], "time") && atoi(argv[4]) > 0 && atoi(argv[5]) > 0 && atoi(argv[6]) > 0) {
 		open_model(argv[2], argv[3]);
-		measure(atoi(argv[4]), atoi(argv[5]));
+		measure(atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
 	} else {
-		fprintf(stderr, "usage: direct vad LIBRARY MODEL FRAMES | direct time LIBRARY MODEL WIDTH N\n");
+		fprintf(stderr, "usage: direct vad LIBRARY MODEL FRAMES | direct time LIBRARY MODEL ROWS WIDTH N\n");
 		return 2;
 	}
 	return 0;
