@@ -276,6 +276,11 @@ func TestExecSignals(t *testing.T) {
 				t.Fatalf("said %q", b.output("exec-stdout"))
 			}
 			must(t, cmd.Process.Signal(unix.SIGTERM))
+			if row.name == "native" {
+				// A shell between its echo and its wait may sleep through a trap.
+				again := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+				defer again.Stop()
+			}
 			if code := exitCode(t, cmd.Wait()); code != 143 {
 				t.Errorf("exit code %d, want 143", code)
 			}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -28,7 +29,7 @@ func (b *bench) classifier() error {
 		return err
 	}
 	library := filepath.Join(b.libs, "onnx", "libonnxruntime.so.1")
-	fmt.Fprintf(b.out, "\nONNX model, medians of %d rounds of %s calls\n", b.rounds, onnxCalls)
+	fmt.Fprintf(b.out, "\nONNX model, %d threads, medians of %d rounds of %s calls\n", runtime.NumCPU(), b.rounds, onnxCalls)
 	w := tabwriter.NewWriter(b.out, 8, 1, 3, ' ', 0)
 	fmt.Fprint(w, "\tin a container\tdirectly\t\tratio\n")
 	for _, rows := range onnxRows {
@@ -39,7 +40,7 @@ func (b *bench) classifier() error {
 		pairs, err := b.alternate(
 			func() ([]float64, error) { return output(b.runw("run", "--bundle", made.Dir, id)) },
 			func() ([]float64, error) {
-				return output(exec.Command(direct, "time", library, b.onnx, rows, onnxWidth, onnxCalls))
+				return output(exec.Command(direct, "time", library, b.onnx, rows, onnxWidth, onnxCalls, strconv.Itoa(runtime.NumCPU())))
 			})
 		if err != nil {
 			return err

@@ -1,7 +1,8 @@
 // direct: ONNX Runtime as a C program calls it, to compare runw with.
 //
 //	direct vad LIBRARY MODEL FRAMES    speech probability of each frame, in hexadecimal
-//	direct time LIBRARY MODEL ROWS WIDTH N  median of N runs on x [ROWS,WIDTH], in nanoseconds
+//	direct time LIBRARY MODEL ROWS WIDTH N THREADS
+//	                                   median of N runs on x [ROWS,WIDTH], in nanoseconds
 //
 // The function table is that of onnxruntime_c_api.h, whose order never changes.
 #include <dlfcn.h>
@@ -14,7 +15,7 @@
 typedef void *(*fn)();
 static fn *api;
 
-enum { MESSAGE = 2, ENV = 3, SESSION = 7, RUN = 9, OPTIONS = 10, VALUE = 49, DATA = 51, MEMORY = 69, FREE = 96 };
+enum { MESSAGE = 2, ENV = 3, SESSION = 7, RUN = 9, OPTIONS = 10, THREADS = 24, VALUE = 49, DATA = 51, MEMORY = 69, FREE = 96 };
 enum { FLOAT = 1, INT64 = 7 };
 
 #define MUST(call) must((call), #call)
@@ -28,7 +29,8 @@ static void must(void *status, const char *what) {
 
 static void *env, *session, *memory;
 
-static void open_model(const char *library, const char *model) {
+// threads is 0 for the library's choice.
+static void open_model(const char *library, const char *model, int threads) {
 	struct base {
 		const void *(*api)(uint32_t version);
 		const char *(*version)(void);
@@ -43,6 +45,8 @@ static void open_model(const char *library, const char *model) {
 	void *options;
 	MUST(api[ENV](3, "direct", &env));
 	MUST(api[OPTIONS](&options));
+	if (threads > 0)
+		MUST(api[THREADS](options, threads));
 	MUST(api[SESSION](env, model, options, &session));
 	MUST(api[MEMORY](0, 0, &memory));
 }
@@ -117,13 +121,13 @@ static void measure(int rows, int width, int n) {
 
 int main(int argc, char **argv) {
 	if (argc == 5 && !strcmp(argv[1], "vad")) {
-		open_model(argv[2], argv[3]);
+		open_model(argv[2], argv[3], 0);
 		vad(atoi(argv[4]));
-	} else if (argc == 7 && !strcmp(argv[1], "time") && atoi(argv[4]) > 0 && atoi(argv[5]) > 0 && atoi(argv[6]) > 0) {
-		open_model(argv[2], argv[3]);
+	} else if (argc == 8 && !strcmp(argv[1], "time") && atoi(argv[4]) > 0 && atoi(argv[5]) > 0 && atoi(argv[6]) > 0) {
+		open_model(argv[2], argv[3], atoi(argv[7]));
 		measure(atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
 	} else {
-		fprintf(stderr, "usage: direct vad LIBRARY MODEL FRAMES | direct time LIBRARY MODEL ROWS WIDTH N\n");
+		fprintf(stderr, "usage: direct vad LIBRARY MODEL FRAMES | direct time LIBRARY MODEL ROWS WIDTH N THREADS\n");
 		return 2;
 	}
 	return 0;
