@@ -59,31 +59,7 @@ func TestReadmeTable(t *testing.T) {
 
 // TestReadmeSockets reads README's table of WasmEdge's functions in the same way.
 func TestReadmeSockets(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, ok := strings.Cut(string(readme), "\n## WasmEdge's sockets, function by function\n")
-	if !ok {
-		t.Fatal("README has no section on WasmEdge's sockets")
-	}
-	section, _, _ = strings.Cut(section, "\n## ")
-	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|.+\\|.+\\|.+\\|(.+)\\|$")
-	test := regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
-	tests := readTests(t)
-	rows := map[string]bool{}
-	for _, cells := range row.FindAllStringSubmatch(section, -1) {
-		rows[cells[1]] = true
-		named := test.FindAllStringSubmatch(cells[2], -1)
-		if len(named) == 0 {
-			t.Errorf("README names no test of %s", cells[1])
-		}
-		for _, n := range named {
-			if !tests.reach(n[1], cells[1], map[string]bool{}) {
-				t.Errorf("README's row %s: there is no %s that calls it", cells[1], n[1])
-			}
-		}
-	}
+	rows := testedRows(t, "WasmEdge's sockets, function by function", "(?m)^\\| `([a-z_]+)` \\|.+\\|.+\\|.+\\|(.+)\\|$")
 	for _, family := range [...][]function{sockFunctions, wasmedgeFunctions} {
 		for i := range family {
 			if !rows[family[i].name] {
@@ -93,22 +69,23 @@ func TestReadmeSockets(t *testing.T) {
 	}
 }
 
-// TestReadmeNN reads README's table of WASI-NN in the same way.
-func TestReadmeNN(t *testing.T) {
+// testedRows reads a section's table, of which row finds the first cell and the
+// last: the function, and tests that have to call it.
+func testedRows(t *testing.T, title, row string) map[string]bool {
+	t.Helper()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(readme), "\n## wasi_ephemeral_nn, function by function\n")
+	_, section, ok := strings.Cut(string(readme), "\n## "+title+"\n")
 	if !ok {
-		t.Fatal("README has no section on WASI-NN")
+		t.Fatalf("README has no section %q", title)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	row := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|.+\\|(.+)\\|$")
 	test := regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
 	tests := readTests(t)
 	rows := map[string]bool{}
-	for _, cells := range row.FindAllStringSubmatch(section, -1) {
+	for _, cells := range regexp.MustCompile(row).FindAllStringSubmatch(section, -1) {
 		rows[cells[1]] = true
 		named := test.FindAllStringSubmatch(cells[2], -1)
 		if len(named) == 0 {
@@ -120,6 +97,12 @@ func TestReadmeNN(t *testing.T) {
 			}
 		}
 	}
+	return rows
+}
+
+// TestReadmeNN reads README's table of WASI-NN in the same way.
+func TestReadmeNN(t *testing.T) {
+	rows := testedRows(t, "wasi_ephemeral_nn, function by function", "(?m)^\\| `([a-z_]+)` \\|.+\\|(.+)\\|$")
 	if len(rows) != len(nnFunctions) {
 		t.Errorf("README's table has %d rows for %d functions", len(rows), len(nnFunctions))
 	}

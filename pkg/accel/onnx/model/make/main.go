@@ -1,6 +1,3 @@
-// Make writes the ONNX models of package model to a directory.
-//
-//	go run ./pkg/accel/onnx/model/make DIRECTORY
 package main
 
 import (
