@@ -75,14 +75,22 @@ var fuzzNumbers = []uint64{
 // most fds, flags and counts are plausible; the others choose from the edges,
 // a path with its length, or eight bytes of anything.
 func (p *program) args(letters string, strs [][2]uint64) []uint64 {
+	return p.mixed(letters, strs, fuzzNumbers[:], mix{small: 160, below: 32, edges: 200, strings: 250})
+}
+
+// mix says what a byte chooses: under small a number less than below, under
+// edges one of the edges, under strings a path with its length, else anything.
+type mix struct{ small, below, edges, strings byte }
+
+func (p *program) mixed(letters string, strs [][2]uint64, edges []uint64, m mix) []uint64 {
 	args := make([]uint64, 0, len(letters)+1)
 	for len(args) < len(letters) {
 		switch b := p.byte(); {
-		case b < 160:
-			args = append(args, uint64(b%32))
-		case b < 200:
-			args = append(args, fuzzNumbers[int(b)%len(fuzzNumbers)])
-		case b < 250:
+		case b < m.small:
+			args = append(args, uint64(b%m.below))
+		case b < m.edges:
+			args = append(args, edges[int(b)%len(edges)])
+		case b < m.strings:
 			s := strs[int(p.byte())%len(strs)]
 			args = append(args, s[0], s[1])
 		default:

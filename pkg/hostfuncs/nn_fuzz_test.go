@@ -56,21 +56,7 @@ func nnMemory(mem abi.Memory) (strs [][2]uint64) {
 }
 
 func (p *program) nnArgs(letters string, strs [][2]uint64) []uint64 {
-	args := make([]uint64, 0, len(letters)+1)
-	for len(args) < len(letters) {
-		switch b := p.byte(); {
-		case b < 100:
-			args = append(args, uint64(b%12))
-		case b < 200:
-			args = append(args, nnNumbers[int(b)%len(nnNumbers)])
-		case b < 245:
-			s := strs[int(p.byte())%len(strs)]
-			args = append(args, s[0], s[1])
-		default:
-			args = append(args, p.uint64())
-		}
-	}
-	return args[:len(letters)]
+	return p.mixed(letters, strs, nnNumbers[:], mix{small: 100, below: 12, edges: 200, strings: 245})
 }
 
 // FuzzInference plays guests that call wasi_ephemeral_nn with anything. Nothing

@@ -96,21 +96,7 @@ func netMemory(mem abi.Memory) (strs [][2]uint64) {
 
 // netArgs reads one parameter list, as program.args does.
 func (p *program) netArgs(letters string, strs [][2]uint64) []uint64 {
-	args := make([]uint64, 0, len(letters)+1)
-	for len(args) < len(letters) {
-		switch b := p.byte(); {
-		case b < 100:
-			args = append(args, uint64(b%24))
-		case b < 220:
-			args = append(args, netNumbers[int(b)%len(netNumbers)])
-		case b < 245:
-			s := strs[int(p.byte())%len(strs)]
-			args = append(args, s[0], s[1])
-		default:
-			args = append(args, p.uint64())
-		}
-	}
-	return args[:len(letters)]
+	return p.mixed(letters, strs, netNumbers[:], mix{small: 100, below: 24, edges: 220, strings: 245})
 }
 
 // tameNet keeps a call from waiting for ever and from asking name servers.
