@@ -19,6 +19,9 @@ type Backend struct {
 	grants grants
 	// allGPUs says that the parts of the library for GPUs have been loaded.
 	allGPUs bool
+	// threads is made with the first context: see pool.
+	threads  poolPtr
+	poolMade bool
 }
 
 var _ accel.Backend = (*Backend)(nil)

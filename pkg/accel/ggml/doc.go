@@ -11,6 +11,7 @@
 //	params.go     its structs   ▼                      sampler.go   which token is next
 //	devices.go    its devices  gguf.Check              options.go, keys.go, schema.go  metadata
 //	log.go        its log                              abort.go     how a call ends early
+//	pool.go       its threads
 //	────────────────────────────────────────────────────────────────────────────────
 //	libllama.so ─ libggml.so ─ libggml-base.so ─┬ libggml-cpu-*.so   best of them
 //	                                            └ libggml-vulkan.so, -cuda, -hip …   with a GPU granted

@@ -230,6 +230,13 @@ func (e *execution) makeContext() error {
 		batchThreads = threads
 	}
 	lib.setThreads(ptr, int32(threads), int32(batchThreads))
+	b := e.graph.backend
+	// One thread needs no pool, and more threads than processors would not all have one of its.
+	if most := max(threads, batchThreads); most > 1 && most <= int64(b.poolSize()) {
+		if pool := b.pool(); pool != 0 {
+			lib.attachPool(ptr, pool, pool)
+		}
+	}
 	lib.setAbort(ptr, lib.strlen, e.abort.address())
 	lib.setEmbeddings(ptr, o.embedding)
 	return nil

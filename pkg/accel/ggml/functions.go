@@ -19,6 +19,7 @@ type (
 	samplerPtr uintptr
 	devicePtr  uintptr
 	regPtr     uintptr
+	poolPtr    uintptr
 	cFile      uintptr
 )
 
@@ -33,13 +34,16 @@ type functions struct {
 	openFile  func(fd int32, mode string) cFile `c:"fdopen"`
 	closeFile func(cFile) int32                 `c:"fclose"`
 
-	loadBackend func(path string) regPtr      `c:"ggml_backend_load"`
-	deviceCount func() uint64                 `c:"ggml_backend_dev_count"`
-	device      func(index uint64) devicePtr  `c:"ggml_backend_dev_get"`
-	deviceProps func(devicePtr, *deviceProps) `c:"ggml_backend_dev_get_props"`
-	deviceBuft  func(devicePtr) uintptr       `c:"ggml_backend_dev_buffer_type"`
-	typeSize    func(kind uint32) uint64      `c:"ggml_type_size"`
-	blockSize   func(kind uint32) int64       `c:"ggml_blck_size"`
+	loadBackend  func(path string) regPtr            `c:"ggml_backend_load"`
+	deviceCount  func() uint64                       `c:"ggml_backend_dev_count"`
+	device       func(index uint64) devicePtr        `c:"ggml_backend_dev_get"`
+	deviceProps  func(devicePtr, *deviceProps)       `c:"ggml_backend_dev_get_props"`
+	deviceBuft   func(devicePtr) uintptr             `c:"ggml_backend_dev_buffer_type"`
+	registryOf   func(devicePtr) regPtr              `c:"ggml_backend_dev_backend_reg"`
+	procAddress  func(r regPtr, name string) uintptr `c:"ggml_backend_reg_get_proc_address"`
+	poolDefaults func(p *poolParams, threads int32)  `c:"ggml_threadpool_params_init"`
+	typeSize     func(kind uint32) uint64            `c:"ggml_type_size"`
+	blockSize    func(kind uint32) int64             `c:"ggml_blck_size"`
 
 	modelDefaults   func() params                    `c:"llama_model_default_params"`
 	contextDefaults func() params                    `c:"llama_context_default_params"`
@@ -57,6 +61,7 @@ type functions struct {
 	batchSize     func(contextPtr) uint32                                   `c:"llama_n_batch"`
 	pooling       func(contextPtr) int32                                    `c:"llama_pooling_type"`
 	setThreads    func(c contextPtr, generation, batch int32)               `c:"llama_set_n_threads"`
+	attachPool    func(c contextPtr, generation, batch poolPtr)             `c:"llama_attach_threadpool"`
 	setEmbeddings func(c contextPtr, on bool)                               `c:"llama_set_embeddings"`
 	setAbort      func(c contextPtr, callback uintptr, data *atomic.Uint32) `c:"llama_set_abort_callback"`
 	memory        func(contextPtr) memoryPtr                                `c:"llama_get_memory"`
