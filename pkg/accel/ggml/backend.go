@@ -19,9 +19,7 @@ type Backend struct {
 	grants grants
 	// allGPUs says that the parts of the library for GPUs have been loaded.
 	allGPUs bool
-	// threads is made with the first context: see pool.
-	threads  poolPtr
-	poolMade bool
+	pools   pools
 }
 
 var _ accel.Backend = (*Backend)(nil)
@@ -50,6 +48,7 @@ func Open(o accel.Options) (accel.Backend, error) {
 	for _, line := range lines {
 		b.say(line)
 	}
+	b.pools = pools{lib: lib, say: b.say, open: map[int32]*pool{}}
 	b.log = &libraryLog{out: b.say, least: levelError}
 	b.log.install(lib)
 	lib.init()

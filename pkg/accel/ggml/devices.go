@@ -31,8 +31,7 @@ const (
 // device is one that the library found.
 type device struct {
 	accel.Device
-	ptr  devicePtr
-	kind uint32
+	ptr devicePtr
 	// bus is the PCI address, "0000:c1:00.0", "" if it has none.
 	bus string
 }
@@ -50,7 +49,6 @@ func (l *library) devices() []device {
 		d := device{ptr: l.device(i)}
 		var props deviceProps
 		l.deviceProps(d.ptr, &props)
-		d.kind = props.kind
 		d.Device = accel.Device{
 			Backend: name, Name: text(props.name), Description: text(props.description),
 			GPU: props.kind == kindGPU || props.kind == kindIGPU, Memory: props.total,

@@ -34,6 +34,7 @@ type execution struct {
 	// made of the options it was made with; nil or 0 before the first computation
 	model   *model
 	ptr     contextPtr
+	pool    *pool
 	made    contextOptions
 	sampler sampler
 
@@ -159,6 +160,10 @@ func (e *execution) drop() {
 		e.graph.backend.lib.freeContext(e.ptr)
 		e.ptr = 0
 	}
+	if e.pool != nil {
+		e.graph.backend.pools.leave(e.pool)
+		e.pool = nil
+	}
 	if e.model != nil {
 		e.model.release()
 		e.model = nil
@@ -230,12 +235,8 @@ func (e *execution) makeContext() error {
 		batchThreads = threads
 	}
 	lib.setThreads(ptr, int32(threads), int32(batchThreads))
-	b := e.graph.backend
-	// One thread needs no pool, and more threads than processors would not all have one of its.
-	if most := max(threads, batchThreads); most > 1 && most <= int64(b.poolSize()) {
-		if pool := b.pool(); pool != 0 {
-			lib.attachPool(ptr, pool, pool)
-		}
+	if e.pool = e.graph.backend.pools.take(int32(max(threads, batchThreads))); e.pool != nil {
+		lib.attachPool(ptr, e.pool.ptr, e.pool.ptr)
 	}
 	lib.setAbort(ptr, lib.strlen, e.abort.address())
 	lib.setEmbeddings(ptr, o.embedding)

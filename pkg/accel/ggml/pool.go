@@ -18,38 +18,72 @@ type poolParams struct {
 // defaultPoll is the library's percentage of spinning; it tells the layout.
 const defaultPoll = 50
 
-// pool gives the threads that all contexts compute with, as many as there are
-// processors; 0 if the library has none. Without one it starts and ends threads
-// for every token. It lives as long as the library: a context may name it to its
-// end, and one computes at a time.
-func (b *Backend) pool() poolPtr {
-	if b.poolMade {
-		return b.threads
-	}
-	b.poolMade = true
-	lib := b.lib
-	for _, d := range lib.devices() {
-		if d.kind != kindCPU {
-			continue
-		}
-		symbol := lib.procAddress(lib.registryOf(d.ptr), "ggml_threadpool_new")
-		if symbol == 0 {
-			continue
-		}
-		p, n := new(poolParams), int32(b.poolSize())
-		lib.poolDefaults(p, n)
-		if p.threads != n || p.priority != 0 || p.poll != defaultPoll {
-			b.say("unknown layout of ggml_threadpool_params: threads are started for every computation")
-			return 0
-		}
-		// Between two tokens the processors are the guest's.
-		p.poll = 0
-		var make func(*poolParams) poolPtr
-		purego.RegisterFunc(&make, symbol)
-		b.threads = make(p)
-		break
-	}
-	return b.threads
+// pools are threads that contexts compute with. Contexts that want as many share
+// them: one computes at a time.
+type pools struct {
+	lib  *library
+	say  func(string)
+	open map[int32]*pool
+	// nil before the first pool, and where the library has none
+	start func(*poolParams) poolPtr
+	end   func(poolPtr)
 }
 
-func (b *Backend) poolSize() int { return min(runtime.GOMAXPROCS(0), maxThreads) }
+// pool is some threads, and how many contexts name it.
+type pool struct {
+	ptr     poolPtr
+	threads int32
+	uses    int
+}
+
+// take gives so many threads until leave. It is nil where the library starts and
+// ends threads for each computation: if it has no pools; for one thread, which needs
+// none; and for more than there are processors, which are not to stay.
+func (p *pools) take(threads int32) *pool {
+	if threads < 2 || int(threads) > runtime.GOMAXPROCS(0) || !p.find() {
+		return nil
+	}
+	shared := p.open[threads]
+	if shared == nil {
+		params := new(poolParams)
+		p.lib.poolDefaults(params, threads)
+		if params.threads != threads || params.priority != 0 || params.poll != defaultPoll {
+			p.say("unknown layout of ggml_threadpool_params: threads are started for each computation")
+			return nil
+		}
+		// Between two tokens the processors are the guest's.
+		params.poll = 0
+		shared = &pool{ptr: p.start(params), threads: threads}
+		if shared.ptr == 0 {
+			return nil
+		}
+		p.open[threads] = shared
+	}
+	shared.uses++
+	return shared
+}
+
+// leave ends threads that no context names any more. The caller's is freed before:
+// the library touches a context's pool until then.
+func (p *pools) leave(shared *pool) {
+	if shared.uses--; shared.uses == 0 {
+		delete(p.open, shared.threads)
+		p.end(shared.ptr)
+	}
+}
+
+// find looks for the functions, which only the part of the library for CPUs has.
+func (p *pools) find() bool {
+	for i := range p.lib.deviceCount() {
+		if p.start != nil {
+			break
+		}
+		registry := p.lib.registryOf(p.lib.device(i))
+		start, end := p.lib.procAddress(registry, "ggml_threadpool_new"), p.lib.procAddress(registry, "ggml_threadpool_free")
+		if start != 0 && end != 0 {
+			purego.RegisterFunc(&p.start, start)
+			purego.RegisterFunc(&p.end, end)
+		}
+	}
+	return p.start != nil
+}

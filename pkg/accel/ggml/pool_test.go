@@ -2,47 +2,109 @@ package ggml
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/runw/runw/pkg/accel"
 )
 
-// TestPool has several contexts compute in turns with the threads of one pool.
+// threadTimes reads what each thread of this process has run, in nanoseconds.
+func threadTimes(t *testing.T) map[string]uint64 {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := map[string]uint64{}
+	for _, task := range tasks {
+		content, err := os.ReadFile("/proc/self/task/" + task.Name() + "/schedstat")
+		if err != nil {
+			continue // it has ended
+		}
+		var ran uint64
+		if _, err := fmt.Sscan(string(content), &ran); err != nil {
+			t.Fatalf("schedstat %q: %v", content, err)
+		}
+		times[task.Name()] = ran
+	}
+	return times
+}
+
+// computing gives a context that has computed.
+func computing(t *testing.T, config string) *execution {
+	t.Helper()
+	g, err := backend(t).Load(context.Background(), accel.Model{Files: []*os.File{modelFile(t, successor(t))}, Config: []byte(config)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	c, err := g.NewContext()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	e := c.(*execution)
+	compute(t, e)
+	return e
+}
+
+func compute(t *testing.T, e *execution) {
+	t.Helper()
+	input(t, e, 0, "abc")
+	if err := e.Compute(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := output(t, e, 0); got != "defgh" {
+		t.Errorf("%q, want %q", got, "defgh")
+	}
+}
+
+// TestPool has contexts share threads, which compute and end with the last of them.
 func TestPool(t *testing.T) {
 	if runtime.GOMAXPROCS(0) < 2 {
 		t.Skip("one processor: there is no pool")
 	}
-	b := backend(t)
-	threads := -1
-	for _, config := range []string{`{"threads":2,"n-predict":5}`, `{"threads":1,"threads-batch":2,"n-predict":5}`} {
-		g, err := b.Load(context.Background(), accel.Model{Files: []*os.File{modelFile(t, successor(t))}, Config: []byte(config)})
-		if err != nil {
-			t.Fatal(err)
+	open := backend(t).pools.open
+	before := threadTimes(t)
+	first := computing(t, `{"threads":2,"n-predict":5}`)
+	if first.pool == nil {
+		t.Fatal("no pool")
+	}
+	between := threadTimes(t)
+	second := computing(t, `{"threads":1,"threads-batch":2,"n-predict":5}`)
+	if second.pool != first.pool || len(open) != 1 {
+		t.Errorf("%d pools for contexts of as many threads", len(open))
+	}
+	compute(t, first)
+	after, ran := threadTimes(t), ""
+	for thread := range between {
+		if _, old := before[thread]; !old && after[thread] > between[thread] {
+			ran = thread
 		}
-		for range 3 {
-			c, err := g.NewContext()
-			if err != nil {
-				t.Fatal(err)
-			}
-			input(t, c, 0, "abc")
-			if err := c.Compute(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-			if got := output(t, c, 0); got != "defgh" {
-				t.Errorf("%s: %q", config, got)
-			}
-			defer c.Close()
-		}
-		g.Close()
-		if b.threads == 0 {
-			t.Fatalf("%s: no pool", config)
-		}
-		if threads == -1 {
-			threads = int(b.threads)
-		} else if threads != int(b.threads) {
-			t.Errorf("%s: another pool", config)
+	}
+	if ran == "" {
+		t.Error("no thread of the pool computes")
+	}
+	first.Close()
+	if len(open) != 1 {
+		t.Error("the pool ends before its last context")
+	}
+	compute(t, second)
+	second.Close()
+	if len(open) != 0 {
+		t.Error("the pool stays behind its last context")
+	}
+}
+
+// TestNoPool is about contexts whose threads are not to stay.
+func TestNoPool(t *testing.T) {
+	for _, threads := range []int{1, runtime.GOMAXPROCS(0) + 1} {
+		e := computing(t, strings.Replace(`{"threads":N,"n-predict":5}`, "N", fmt.Sprint(threads), 1))
+		if e.pool != nil {
+			t.Errorf("%d threads have a pool", threads)
 		}
 	}
 }
