@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -24,11 +25,12 @@ import (
 )
 
 func main() {
-	b := &bench{out: os.Stdout}
+	b := &bench{out: os.Stdout, connections: []int{1, 32, 256, 1000}}
 	flag.IntVar(&b.rounds, "rounds", 9, "measured rounds of each row")
 	flag.DurationVar(&b.seconds, "time", 2*time.Second, "of wrk in a round")
 	flag.StringVar(&b.engine, "engine", os.Getenv("RUNW_ENGINE"), "the engine, runw's choice if empty")
 	flag.StringVar(&b.runw, "runw", "", "the runtime, bin/runw if empty")
+	flag.Func("connections", "of wrk in the rows of http, such as 1,32,256,1000", b.setConnections)
 	only := flag.String("only", "", "one of http, transfer, memory, idle, calls")
 	flag.Parse()
 	if code, done := machine.Reexec(); done {
@@ -49,6 +51,20 @@ type bench struct {
 	dir     string
 	number  int
 	summary []row
+	// connections are those of each row of http.
+	connections []int
+}
+
+func (b *bench) setConnections(list string) error {
+	b.connections = nil
+	for field := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			return err
+		}
+		b.connections = append(b.connections, n)
+	}
+	return nil
 }
 
 // row is a figure of the last table.
@@ -181,7 +197,7 @@ func (b *bench) http() (retErr error) {
 	defer func() { retErr = errors.Join(retErr, end()) }()
 	table := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "\nconnections\tfigure\tmodule\tnative\tratio\t")
-	for _, n := range []int{1, 32, 256, 1000} {
+	for _, n := range b.connections {
 		var rate, cpu, p99 [2][]float64
 		for _, one := range []*server{s.wasm, s.native} { // warm up
 			if _, err := one.wrk(n, time.Second); err != nil {

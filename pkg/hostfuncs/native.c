@@ -24,6 +24,12 @@ enum { CLOCK, FD_READ, FD_WRITE };
 // subscriptions there is no watch; Go's pollFew.
 enum { MANY = 16, FEW = 8 };
 
+// A wait may look for LONGEST microseconds before it sleeps, EARNED for each event
+// of the past. After more than PATIENCE looks in vain, one after another, the next
+// 2, 4, up to 2^(MISSES-PATIENCE) waits sleep at once. PAUSES are the processor's,
+// between two looks.
+enum { EARNED = 2, LONGEST = 200, PATIENCE = 4, MISSES = 14, PAUSES = 20 };
+
 typedef struct native_guest guest;
 
 static uint32_t load32(const uint8_t *p) {
@@ -257,15 +263,65 @@ static bool same(guest *g, waiting *w) {
   return true;
 }
 
+static uint64_t microseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// watched asks the watch for its events.
+static int watched(guest *g, int timeout) {
+  int ready;
+  do
+    ready = epoll_pwait(g->epfd, g->events, (int)g->nevents, timeout, NULL);
+  while (ready < 0 && errno == EINTR);
+  return ready;
+}
+
+// look finds events without sleeping, 0 if there are none. A client pays for
+// waking a server that sleeps, with its own time: see RATIONALE.md. So a busy
+// server goes on looking for a while, which its past events pay for; one that
+// looks in vain does it ever less often.
+static int look(guest *g) {
+  if (g->skip > 0) {
+    g->skip--;
+    return 0;
+  }
+  int ready = watched(g, 0);
+  if (ready != 0 || g->credit == 0)
+    return ready;
+  uint64_t start = microseconds(), spent;
+  do {
+    for (int i = 0; i < PAUSES; i++)
+      relax();
+    ready = watched(g, 0);
+    spent = microseconds() - start;
+  } while (ready == 0 && spent < g->credit);
+  g->credit -= spent < g->credit ? (uint32_t)spent : g->credit;
+  g->misses = ready != 0 ? 0 : g->misses + (g->misses < MISSES);
+  if (g->misses > PATIENCE)
+    g->skip = (uint32_t)1 << (g->misses - PATIENCE);
+  return ready;
+}
+
 // many waits with the watch, whose events are level-triggered: what was looked
 // at and not told is found again. As few.
 static uint32_t many(guest *g, waiting *w) {
   if (!same(g, w))
     return 0;
-  int ready;
-  do
-    ready = epoll_pwait(g->epfd, g->events, (int)g->nevents, w->clock ? 0 : -1, NULL);
-  while (ready < 0 && errno == EINTR);
+  int ready = w->clock ? watched(g, 0) : look(g);
+  if (ready == 0 && !w->clock)
+    ready = watched(g, -1);
+  for (int i = 0; i < ready && g->credit < LONGEST; i++)
+    g->credit += EARNED;
   for (int i = 0; i < ready; i++)
     if (g->events[i].data.u32 >= g->nslots || g->events[i].events & ~(uint32_t)(EPOLLIN | EPOLLOUT))
       return 0;

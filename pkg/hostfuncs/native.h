@@ -38,6 +38,8 @@ struct native_guest {
   const uint32_t *errnos; // WASI's number of each of Linux's, or 0
   uint32_t nfiles, nkeys, nslots, nevents, nerrnos;
   int32_t epfd;
+  // C's own, see look: microseconds it may look, waits that do not, looks in vain.
+  uint32_t credit, skip, misses;
 };
 
 // Each does a call of the guest's, or gives NATIVE_PASS and has done nothing.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/runw/runw/pkg/hostfuncs/abi"
 	"golang.org/x/sys/unix"
@@ -162,6 +163,66 @@ func TestNativeDoes(t *testing.T) {
 	g.Host.trace = discard{}
 	if linked, err := g.Link([]abi.Import{witxImport("sock_recv")}); err != nil || linked[0].Native != nil {
 		t.Errorf("traced: %v", err)
+	}
+}
+
+// A server that has had events looks for more before it sleeps, for as long as they
+// pay for, and gives that up where it is in vain.
+func TestNativeLooks(t *testing.T) {
+	g, peers := own(t, 12, true)
+	list := make([]sub, 0, 12)
+	for fd := range uint32(12) {
+		list = append(list, readSub(uint64(fd), 3+fd))
+	}
+	args := []uint64{g.putSubs(list), g.alloc(12 * eventSize), 12, g.alloc(4)}
+	linked, err := g.Link([]abi.Import{witxImport("poll_oneoff")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if linked[0].Native == nil {
+		t.Skip("built without C")
+	}
+	call, env := linked[0].Native()
+	wait := func() {
+		t.Helper()
+		if !tryNative(call, env, g.mem, slices.Clone(args)) {
+			t.Fatal("passed on")
+		}
+	}
+	say(t, peers[0], "0")
+	g.must("poll_oneoff", args...) // the watch begins
+	c := g.Host.native.guest
+	for i := range uint32(150) {
+		if c.credit != min(2*i, 200) {
+			t.Fatalf("%d µs to look for after %d events", c.credit, i)
+		}
+		wait()
+	}
+	// What comes in 20 ms later is not found by looking.
+	buf := make([]byte, 16)
+	for i := range uint32(6) {
+		if _, err := unix.Read(g.files.entries[3].fd, buf); err != nil {
+			t.Fatal(err)
+		}
+		if c.misses != i || c.skip != 0 {
+			t.Fatalf("%d in vain, %d waits without: want %d, 0", c.misses, c.skip, i)
+		}
+		time.AfterFunc(20*time.Millisecond, func() { _, _ = unix.Write(peers[0], []byte("0")) })
+		wait()
+		if c.credit != 2 {
+			t.Fatalf("%d µs left after looking", c.credit)
+		}
+		if c.skip != 0 {
+			break
+		}
+	}
+	if c.misses != 5 || c.skip != 2 {
+		t.Errorf("%d in vain, %d waits without: want 5, 2", c.misses, c.skip)
+	}
+	wait()
+	wait()
+	if c.skip != 0 {
+		t.Errorf("%d waits without", c.skip)
 	}
 }
 

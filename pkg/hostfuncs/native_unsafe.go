@@ -16,6 +16,8 @@ type nativeGuest struct {
 
 	nfiles, nkeys, nslots, nevents, nerrnos uint32
 	epfd                                    int32
+	// C's own: how it fares with looking before it sleeps.
+	credit, skip, misses uint32
 }
 
 // offHeap is a list that does not lie in Go's memory, for C keeps its address,
