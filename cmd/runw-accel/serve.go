@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/runw/runw/pkg/accel/wire"
@@ -59,12 +61,19 @@ func ready() error {
 func (o *options) spawn(conn, segment *os.File) (*os.Process, error) {
 	cmd := exec.Command("/proc/self/exe", append([]string{workerCommand}, o.args...)...)
 	cmd.Args[0] = os.Args[0]
+	cmd.Env = workerEnv(os.Environ())
 	cmd.ExtraFiles = []*os.File{conn, segment}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	return cmd.Process, nil
+}
+
+// workerEnv leaves to a worker all processors that its container may use: it starts
+// the libraries' threads by them. The supervisor has two, as it only waits.
+func workerEnv(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") })
 }
 
 // work is a worker: it returns when the engine or the supervisor has let go of

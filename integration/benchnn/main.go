@@ -32,11 +32,12 @@ func main() {
 	flag.IntVar(&b.threads, "threads", runtime.NumCPU(), "that the library computes with")
 	flag.IntVar(&b.prompt, "prompt", 256, "tokens of the prompt")
 	flag.IntVar(&b.tokens, "tokens", 64, "tokens to generate")
+	only := flag.String("only", "", "one of language, classifier, memory")
 	flag.Parse()
 	if code, done := machine.Reexec(); done {
 		os.Exit(code)
 	}
-	if err := b.run(); err != nil {
+	if err := b.run(*only); err != nil {
 		fmt.Fprintln(os.Stderr, "benchnn:", err)
 		os.Exit(1)
 	}
@@ -49,7 +50,7 @@ type bench struct {
 	number                          int
 }
 
-func (b *bench) run() (retErr error) {
+func (b *bench) run(only string) (retErr error) {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root")
 	}
@@ -83,9 +84,15 @@ func (b *bench) run() (retErr error) {
 			return err
 		}
 	}
-	for _, part := range []func() error{b.language, b.classifier, b.memory} {
-		if err := part(); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		run  func() error
+	}{{"language", b.language}, {"classifier", b.classifier}, {"memory", b.memory}} {
+		if only != "" && only != part.name {
+			continue
+		}
+		if err := part.run(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -202,6 +203,71 @@ func TestComputeSingle(t *testing.T) {
 		t.Errorf("text %q, log %q", text, e.log)
 	}
 	e.want(0, e.FinishSingle(c), "finish")
+}
+
+// The output that the guest has read last comes with the answer to its next
+// compute: nobody is asked for it again.
+func TestAhead(t *testing.T) {
+	e := start(t, "bytes=64MiB")
+	c := e.context(model(t, "echo"), "one")
+	other, errno := e.NewContext(e.load(model(t, "echo")))
+	e.want(0, errno, "context")
+	e.input(other, "other")
+	turn := func(context uint32, input string, short int) {
+		t.Helper()
+		e.input(context, input)
+		e.want(0, e.Compute(context), "compute")
+		if short > 0 {
+			n, errno := e.Output(context, 0, make([]byte, short))
+			if int(n) != len(input) || errno != accel.ErrTooLarge {
+				t.Errorf("%d bytes of room: %d, %d", short, n, errno)
+			}
+		}
+		for range 2 {
+			if got := e.output(context, 0); got != input {
+				t.Errorf("output %q, want %q", got, input)
+			}
+		}
+	}
+	for range 3 {
+		turn(c, "first", 0)
+		turn(c, "second, longer", 3)
+		turn(other, "of another", 0)
+		turn(c, "", 0)
+	}
+	// An input takes the place of a large output that was not read.
+	e.input(c, fmt.Sprintf("grow %d", 20<<20))
+	e.want(0, e.Compute(c), "compute")
+	large := make([]byte, 20<<20)
+	n, errno := e.Output(c, 0, large)
+	e.want(0, errno, "output")
+	e.want(0, e.Compute(c), "compute")
+	e.want(0, e.SetInput(c, 0, accel.U8, dims(1), large[:n]), "input")
+	e.want(0, e.Compute(c), "compute")
+	again := make([]byte, 20<<20)
+	if n, errno = e.Output(c, 0, again); errno != 0 || !bytes.Equal(large[:n], again) {
+		t.Errorf("%d bytes of output, %d, or others than of input", n, errno)
+	}
+	if len(e.log) != 0 {
+		t.Errorf("log %q", e.log)
+	}
+	turn(c, "the last", 0)
+	e.input(c, "dead")
+	e.want(0, e.Compute(c), "compute")
+	process := e.workers.Next()
+	if err := process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); process.Signal(unix.Signal(0)) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the worker does not end")
+		}
+	}
+	if got := e.output(c, 0); got != "dead" {
+		t.Errorf("output %q", got)
+	}
+	_, errno = e.Output(c, 0, nil)
+	e.want(accel.ErrRuntime, errno, "output that nobody has")
 }
 
 // A graph that is unloaded leaves its contexts readable.

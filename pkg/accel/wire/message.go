@@ -40,9 +40,9 @@ var ops = [...]struct {
 	opUnload:        {"unload", fieldHandle},
 	opNewContext:    {"init_execution_context", fieldHandle | fieldA},
 	opSetInput:      {"set_input", fieldHandle | fieldA | fieldB | fieldC | fieldN},
-	opCompute:       {"compute", fieldHandle},
+	opCompute:       {"compute", fieldHandle | fieldA | fieldC | fieldN},
 	opOutput:        {"get_output", fieldHandle | fieldA | fieldN},
-	opComputeSingle: {"compute_single", fieldHandle},
+	opComputeSingle: {"compute_single", fieldHandle | fieldA | fieldC | fieldN},
 	opOutputSingle:  {"get_output_single", fieldHandle | fieldA | fieldN},
 	opFinishSingle:  {"fini_single", fieldHandle},
 	opCloseContext:  {"finalize_execution_context", fieldHandle},
@@ -50,6 +50,11 @@ var ops = [...]struct {
 }
 
 func (o op) known() bool { return o >= opLoad && int(o) < len(ops) }
+
+// asks says that the answer may have an output.
+func (o op) asks() bool {
+	return o == opCompute || o == opComputeSingle || o == opOutput || o == opOutputSingle
+}
 
 // String is the guest's name for it.
 func (o op) String() string {
@@ -75,9 +80,11 @@ const (
 //	load          new graph    encoding       target                 config's length
 //	init          graph        new context
 //	set_input     context      index          type       dimensions  data's length
+//	compute*      context      index                     1           room for it
 //	get_output*   context      index                                 room for it
 //	others        graph or context
 //
+// With c, compute* also does what get_output* of that index would, if it succeeds.
 // Models are descriptors beside it; configs and data lie in the segment at
 // dataOffset, dimensions, 4 bytes each, at its beginning.
 type request struct {
@@ -139,11 +146,12 @@ func decodeRequest(b []byte, room uint64) (request, error) {
 	if used := r.used(); used&^ops[r.op].fields != 0 {
 		return r, fmt.Errorf("%w: %s with fields %#x", ErrProtocol, r.op, used)
 	}
-	// What get_output has room for is the guest's affair.
-	carries := r.op != opOutput && r.op != opOutputSingle
 	switch {
-	case carries && r.n > room, r.op == opLoad && r.n > MaxConfig:
+	// What an output has room for is the guest's affair.
+	case !r.op.asks() && r.n > room, r.op == opLoad && r.n > MaxConfig:
 		return r, fmt.Errorf("%w: %s with %d bytes", ErrProtocol, r.op, r.n)
+	case (r.op == opCompute || r.op == opComputeSingle) && (r.c > 1 || r.c == 0 && r.a|uint32(r.n>>32)|uint32(r.n) != 0):
+		return r, fmt.Errorf("%w: %s with an output it does not ask for", ErrProtocol, r.op)
 	case r.op == opSetInput && (r.c > MaxDims || r.b > 0xff):
 		return r, fmt.Errorf("%w: %s of type %d with %d dimensions", ErrProtocol, r.op, r.b, r.c)
 	}
@@ -167,7 +175,8 @@ type reply struct {
 	errno accel.Errno
 	// ending says that the worker gives up and answers nothing more.
 	ending bool
-	// value is an output's length; from the supervisor, the segment's.
+	// value is an output's length, after compute* that plus one, or 0 if there is
+	// none; from the supervisor, the segment's.
 	value uint64
 	// text is lines for the container's stderr, with newlines between them.
 	text []byte

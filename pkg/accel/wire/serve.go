@@ -7,8 +7,6 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -35,9 +33,6 @@ type ServeArgs struct {
 
 // errGone ends a server whose call the watchdog has answered.
 var errGone = errors.New("a call took too long")
-
-// grace is how long after its time a call may still end by itself.
-const grace = 2 * time.Second
 
 // Serve answers the engine's calls until the engine is gone, one after another,
 // and returns nil then, with all models freed. Any other end is an error of the
@@ -90,35 +85,26 @@ type server struct {
 	loaded int
 	held   uint64
 	lines  lines
+
+	watchdog *watchdog
 }
 
 func newServer(a ServeArgs, mem []byte) *server {
-	return &server{
+	s := &server{
 		a: a, mem: mem,
 		open:     map[accel.Encoding]accel.Backend{},
 		graphs:   map[uint32]*graph{},
 		contexts: map[uint32]*inference{},
 	}
+	s.watchdog = newWatchdog(a.Limits.Time, s.late)
+	return s
 }
 
 // answer runs one call within its time.
 func (s *server) answer(r *request, fds []int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.a.Limits.Time)
-	defer cancel()
-	// Whoever sets it first answers.
-	var answered atomic.Bool
-	watchdog := time.AfterFunc(s.a.Limits.Time+grace, func() {
-		if !answered.CompareAndSwap(false, true) {
-			return
-		}
-		s.lines.add(r.op, fmt.Sprintf("took longer than %s (run.runw.nn-limits: time)", s.a.Limits.Time))
-		late := reply{seq: r.seq, errno: accel.ErrRuntime, ending: true, text: s.lines.take()}
-		_ = send(s.a.Conn, late.encode())
-		s.a.Exit()
-	})
-	defer watchdog.Stop()
-	value, err := s.do(ctx, r, fds)
-	if !answered.CompareAndSwap(false, true) {
+	c := s.watchdog.begin(r)
+	value, err := s.do(c, r, fds)
+	if !s.watchdog.finish(c) {
 		return errGone
 	}
 	answer := reply{seq: r.seq, errno: errnoOf(err), value: value}
@@ -130,6 +116,14 @@ func (s *server) answer(r *request, fds []int) error {
 		return fmt.Errorf("answer the engine: %w", err)
 	}
 	return nil
+}
+
+// late answers a call that has not ended by itself, and ends the process.
+func (s *server) late(c *call) {
+	s.lines.add(c.request.op, fmt.Sprintf("took longer than %s (run.runw.nn-limits: time)", s.a.Limits.Time))
+	answer := reply{seq: c.request.seq, errno: accel.ErrRuntime, ending: true, text: s.lines.take()}
+	_ = send(s.a.Conn, answer.encode())
+	s.a.Exit()
 }
 
 // errnoOf finds the code in a backend's error.
@@ -173,9 +167,9 @@ func (s *server) do(ctx context.Context, r *request, fds []int) (value uint64, e
 	case opSetInput:
 		return 0, s.setInput(c, r)
 	case opCompute:
-		return 0, c.compute(ctx, c.Context.Compute)
+		return s.compute(ctx, c, r, c.Context.Compute, c.Output)
 	case opComputeSingle:
-		return 0, c.compute(ctx, c.ComputeSingle)
+		return s.compute(ctx, c, r, c.ComputeSingle, c.OutputSingle)
 	case opOutput:
 		return s.output(r, c.Output)
 	case opOutputSingle:

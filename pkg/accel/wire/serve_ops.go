@@ -211,12 +211,21 @@ func (s *server) setInput(c *inference, r *request) error {
 	return nil
 }
 
-// compute refuses a context whose graph is gone, so that no backend needs to.
-func (c *inference) compute(ctx context.Context, f func(context.Context) error) error {
+// compute refuses a context whose graph is gone, so that no backend needs to. If
+// the request wants an output it gives its length plus one; why there is none,
+// the guest hears when it asks for it itself.
+func (s *server) compute(ctx context.Context, c *inference, r *request, work func(context.Context) error, get func(uint32) ([]byte, error)) (uint64, error) {
 	if c.graph.unloaded {
-		return fmt.Errorf("%w: the graph is unloaded", accel.ErrRuntime)
+		return 0, fmt.Errorf("%w: the graph is unloaded", accel.ErrRuntime)
 	}
-	return f(ctx)
+	if err := work(ctx); err != nil || r.c == 0 {
+		return 0, err
+	}
+	n, err := s.output(r, get)
+	if err != nil {
+		return 0, nil
+	}
+	return n + 1, nil
 }
 
 func (s *server) output(r *request, get func(index uint32) ([]byte, error)) (uint64, error) {
