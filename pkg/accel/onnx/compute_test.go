@@ -83,6 +83,40 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// An input that is set again takes the memory of the one before, but not that of
+// an output, which stays readable.
+func TestSetAgain(t *testing.T) {
+	b, _ := open(t, accel.Grants{})
+	x, y := vector("x", model.Float), vector("y", model.Float)
+	passed := one("Neg", x, y)
+	passed.Outputs = []model.Value{x}
+	for _, row := range []struct {
+		name  string
+		graph model.Graph
+		sign  float32
+	}{
+		{"computed", one("Neg", x, y), -1},
+		{"the input itself", passed, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := newContext(t, load(t, b, row.graph.Model()))
+			var before []byte
+			for turn := range 4 {
+				v := float32(turn + 1)
+				set(t, c, 0, accel.F32, []uint32{4}, model.Floats(v, 1, 2, 3))
+				if turn > 0 && !bytes.Equal(output(t, c, 0), before) {
+					t.Errorf("turn %d: the next input changes the output", turn)
+				}
+				compute(t, c)
+				before = bytes.Clone(output(t, c, 0))
+				if want := model.Floats(row.sign*v, row.sign, row.sign*2, row.sign*3); !bytes.Equal(before, want) {
+					t.Errorf("turn %d: output %v, want %v", turn, before, want)
+				}
+			}
+		})
+	}
+}
+
 func TestCast(t *testing.T) {
 	b, _ := open(t, accel.Grants{})
 	x := newContext(t, load(t, b, model.Cast()))

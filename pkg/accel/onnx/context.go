@@ -3,6 +3,7 @@ package onnx
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/runw/runw/pkg/accel"
 )
@@ -11,9 +12,16 @@ import (
 type execution struct {
 	graph   *graph
 	inputs  []object
+	shapes  []tensorShape // of inputs
 	outputs []object
 	buffer  []byte // of the output that was read last
 	closed  bool
+}
+
+// tensorShape is what a value of the library's was made for.
+type tensorShape struct {
+	element int32
+	dims    []int64
 }
 
 // NewContext makes a context without inputs. Contexts share the session, which
@@ -23,7 +31,9 @@ func (g *graph) NewContext() (accel.Context, error) {
 		return nil, fmt.Errorf("onnx: the model is unloaded: %w", accel.ErrInvalidArgument)
 	}
 	g.contexts++
-	return &execution{graph: g, inputs: make([]object, len(g.inputs)), outputs: make([]object, len(g.outputs))}, nil
+	return &execution{
+		graph: g, inputs: make([]object, len(g.inputs)), shapes: make([]tensorShape, len(g.inputs)), outputs: make([]object, len(g.outputs)),
+	}, nil
 }
 
 // SetInput copies the tensor. The element type, and the dimensions that the model
@@ -36,17 +46,49 @@ func (x *execution) SetInput(index uint32, t accel.Tensor) error {
 	if err == nil {
 		err = x.graph.inputs[index].takes(number, dims)
 	}
-	var v object
 	if err == nil {
-		v, err = x.graph.lib.tensor(t.Data, dims, number)
+		err = x.put(index, t.Data, tensorShape{number, dims})
 	}
 	if err != nil {
 		return fmt.Errorf("onnx: input %d: %w", index, err)
 	}
-	// Not in place: an output can be the input itself.
-	x.graph.lib.release(releaseValue, x.inputs[index])
-	x.inputs[index] = v
 	return nil
+}
+
+// put fills the value that the input has if the next one is like it: memory from
+// the library's allocator is new to the kernel each time.
+func (x *execution) put(index uint32, data []byte, shape tensorShape) error {
+	lib, had := x.graph.lib, x.shapes[index]
+	if old := x.inputs[index]; old != 0 && had.element == shape.element && slices.Equal(had.dims, shape.dims) && !x.shared(old, len(data)) {
+		return lib.fill(old, data)
+	}
+	v, err := lib.tensor(data, shape.dims, shape.element)
+	if err != nil {
+		return err
+	}
+	lib.release(releaseValue, x.inputs[index])
+	x.inputs[index], x.shapes[index] = v, shape
+	return nil
+}
+
+// shared says that an output may lie in the memory of an input of so many bytes:
+// of a model that passes it on, an output is the input itself.
+func (x *execution) shared(input object, size int) bool {
+	lib := x.graph.lib
+	begin, err := lib.object(tensorMutableData, input)
+	if err != nil {
+		return true
+	}
+	for _, v := range x.outputs {
+		if v == 0 {
+			continue
+		}
+		at, err := lib.object(tensorMutableData, v)
+		if err != nil || at >= begin && at < begin+object(size) {
+			return true
+		}
+	}
+	return false
 }
 
 // Compute runs the model. The library looks at ctx between operations.

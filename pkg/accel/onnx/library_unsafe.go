@@ -271,15 +271,20 @@ func (l *library) tensor(data []byte, dims []int64, element int32) (object, erro
 	if err != nil {
 		return 0, err
 	}
-	p, err := l.object(tensorMutableData, v)
-	if err != nil {
+	if err := l.fill(v, data); err != nil {
 		l.release(releaseValue, v)
 		return 0, err
 	}
-	if len(data) > 0 {
+	return v, nil
+}
+
+// fill copies data into a value that has as much room.
+func (l *library) fill(v object, data []byte) error {
+	p, err := l.object(tensorMutableData, v)
+	if err == nil && len(data) > 0 {
 		copy(unsafe.Slice((*byte)(pointer(p)), len(data)), data)
 	}
-	return v, nil
+	return err
 }
 
 // read appends the first size bytes of a value to b.

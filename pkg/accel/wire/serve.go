@@ -84,7 +84,9 @@ type server struct {
 	last   uint32
 	loaded int
 	held   uint64
-	lines  lines
+	// short is where an input lies that is no longer in shared memory.
+	short []byte
+	lines lines
 
 	watchdog *watchdog
 }

@@ -200,7 +200,8 @@ func (s *server) setInput(c *inference, r *request) error {
 	}
 	data := s.mem[dataOffset : dataOffset+r.n : dataOffset+r.n]
 	if r.n <= copied {
-		data = append([]byte(nil), data...)
+		s.short = append(s.short[:0], data...)
+		data = s.short
 	}
 	t := accel.Tensor{Type: accel.TensorType(r.b), Dims: appendDims(nil, s.mem, r.c), Data: data}
 	if err := c.SetInput(r.a, t); err != nil {

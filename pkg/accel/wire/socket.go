@@ -36,7 +36,6 @@ func send(conn int, b []byte, fds ...int) error {
 // Of descriptors it takes at most max; they are the caller's. One message too
 // long for b, or with more descriptors, is ErrProtocol.
 func receive(conn int, b []byte, max int) (n int, fds []int, err error) {
-	awaitShort(conn)
 	oob := make([]byte, unix.CmsgSpace(4*(max+1)))
 	var oobn, flags int
 	for {
