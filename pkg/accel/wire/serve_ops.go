@@ -222,11 +222,10 @@ func (s *server) compute(ctx context.Context, c *inference, r *request, work fun
 	if err := work(ctx); err != nil || r.c == 0 {
 		return 0, err
 	}
-	n, err := s.output(r, get)
-	if err != nil {
-		return 0, nil
+	if n, err := s.output(r, get); err == nil {
+		return n + 1, nil
 	}
-	return n + 1, nil
+	return 0, nil
 }
 
 func (s *server) output(r *request, get func(index uint32) ([]byte, error)) (uint64, error) {
