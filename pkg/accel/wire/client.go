@@ -28,10 +28,12 @@ type Client struct {
 	// belonged to workers that are gone.
 	next, floor uint32
 	buf         []byte
-	// last is the output that the guest has asked for last; the same one is sent
-	// with the next answer to its compute, and then lies ahead in the segment.
-	last, ahead outputID
-	aheadSize   uint64
+	// first is the output that the guest has asked for first after computing; the
+	// same one is sent with the next answer to its compute, and then lies ahead in
+	// the segment. computed is true until the guest asks for one.
+	first, ahead outputID
+	aheadSize    uint64
+	computed     bool
 }
 
 // outputID names an output and the room that the guest had for it. op is that of
@@ -157,7 +159,8 @@ func (c *Client) ComputeSingle(context uint32) accel.Errno {
 // compute asks with it for the output that the guest will ask for, as far as one
 // can tell: a round trip less for each inference, and for each token.
 func (c *Client) compute(o, output op, context uint32) accel.Errno {
-	r, want := request{op: o, handle: context}, c.last
+	r, want := request{op: o, handle: context}, c.first
+	c.computed = true
 	if want.op == output && want.context == context {
 		r.a, r.c, r.n = want.index, 1, want.room
 	}
@@ -205,7 +208,9 @@ func (c *Client) output(o op, context, index uint32, to []byte) (uint32, accel.E
 	}
 	copy(to, c.worker.mem[dataOffset:dataOffset+n])
 	c.shrink(n)
-	c.last = outputID{op: o, context: context, index: index, room: room}
+	if c.computed {
+		c.first, c.computed = outputID{op: o, context: context, index: index, room: room}, false
+	}
 	return uint32(n), 0
 }
 
@@ -215,7 +220,7 @@ func (c *Client) take(to []byte) (uint32, accel.Errno) {
 		return uint32(c.aheadSize), accel.ErrTooLarge
 	}
 	n := copy(to, c.worker.mem[dataOffset:dataOffset+c.aheadSize])
-	c.last.room = uint64(len(to))
+	c.first.room, c.computed = uint64(len(to)), false
 	c.forget()
 	return uint32(n), 0
 }
@@ -344,7 +349,7 @@ func (c *Client) drop() {
 	_ = unix.Munmap(c.worker.mem)
 	c.worker = worker{conn: -1}
 	c.floor = c.next
-	c.last, c.ahead = outputID{}, outputID{}
+	c.first, c.ahead = outputID{}, outputID{}
 }
 
 // refuse tells the reason beside a code that no worker gave.

@@ -205,8 +205,8 @@ func TestComputeSingle(t *testing.T) {
 	e.want(0, e.FinishSingle(c), "finish")
 }
 
-// The output that the guest has read last comes with the answer to its next
-// compute: nobody is asked for it again.
+// The output that a guest reads first comes with the answer to its next compute:
+// nobody is asked for it again.
 func TestAhead(t *testing.T) {
 	e := start(t, "bytes=64MiB")
 	c := e.context(model(t, "echo"), "one")
@@ -227,6 +227,9 @@ func TestAhead(t *testing.T) {
 			if got := e.output(context, 0); got != input {
 				t.Errorf("output %q, want %q", got, input)
 			}
+		}
+		if got := e.output(context, 1); got != "" {
+			t.Errorf("configuration %q", got)
 		}
 	}
 	for range 3 {
