@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -139,6 +140,34 @@ func (b *box) worker() int {
 		b.t.Fatalf("%d workers, want 1: stdout %q, stderr %q", len(list), b.output("stdout"), b.output("stderr"))
 	}
 	return list[0]
+}
+
+// A worker has all processors of its container, and its monitor thread the slack that
+// no other thread has.
+func TestLLMThreads(t *testing.T) {
+	b := newLLM(t, "idle", "default")
+	b.begin()
+	b.await("asleep")
+	worker := strconv.Itoa(b.worker())
+	environ, err := os.ReadFile("/proc/" + worker + "/environ")
+	must(t, err)
+	if !strings.Contains(string(environ), "HOME=/tmp") || strings.Contains(string(environ), "GOMAXPROCS") {
+		t.Errorf("environment %q", environ)
+	}
+	tasks, err := os.ReadDir("/proc/" + worker + "/task")
+	must(t, err)
+	slacks := map[string]int{}
+	for _, task := range tasks {
+		slack, err := os.ReadFile("/proc/" + task.Name() + "/timerslack_ns")
+		if err == nil { // it may have ended
+			slacks[strings.TrimSpace(string(slack))]++
+		}
+	}
+	if slacks["50000"] == 0 || slacks["10000000"] == 0 {
+		t.Errorf("slacks of timers, and threads that have them: %v", slacks)
+	}
+	b.quiet("delete", "--force", b.id).ok()
+	b.wait()
 }
 
 // Kill what computes in the middle of a text: the guest is told, and goes on.

@@ -61,7 +61,9 @@ func ready() error {
 func (o *options) spawn(conn, segment *os.File) (*os.Process, error) {
 	cmd := exec.Command("/proc/self/exe", append([]string{workerCommand}, o.args...)...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = workerEnv(os.Environ())
+	// The supervisor has two processors, as it only waits. A worker has all of its
+	// container's: it starts the libraries' threads by them.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") })
 	cmd.ExtraFiles = []*os.File{conn, segment}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	// The worker inherits it, by fork and execve: see patient.
@@ -92,12 +94,6 @@ func patient() error {
 		return fmt.Errorf("PR_SET_TIMERSLACK: %w", err)
 	}
 	return nil
-}
-
-// workerEnv leaves to a worker all processors that its container may use: it starts
-// the libraries' threads by them. The supervisor has two, as it only waits.
-func workerEnv(env []string) []string {
-	return slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, "GOMAXPROCS=") })
 }
 
 // work is a worker: it returns when the engine or the supervisor has let go of

@@ -129,8 +129,14 @@ func random(t testing.TB) []byte {
 // newContext loads a model with metadata and makes a context of it.
 func newContext(t testing.TB, model []byte, config string) accel.Context {
 	t.Helper()
+	return threadedContext(t, model, oneThread(config))
+}
+
+// threadedContext is newContext with as many threads as the metadata says.
+func threadedContext(t testing.TB, model []byte, config string) accel.Context {
+	t.Helper()
 	g, err := backend(t).Load(context.Background(), accel.Model{
-		Files: []*os.File{modelFile(t, model)}, Config: []byte(oneThread(config)), Target: accel.TargetCPU,
+		Files: []*os.File{modelFile(t, model)}, Config: []byte(config), Target: accel.TargetCPU,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/runw/runw/pkg/accel"
 )
 
 // threadTimes reads what each thread of this process has run, in nanoseconds.
@@ -36,17 +34,7 @@ func threadTimes(t *testing.T) map[string]uint64 {
 // computing gives a context that has computed.
 func computing(t *testing.T, config string) *execution {
 	t.Helper()
-	g, err := backend(t).Load(context.Background(), accel.Model{Files: []*os.File{modelFile(t, successor(t))}, Config: []byte(config)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(g.Close)
-	c, err := g.NewContext()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	e := c.(*execution)
+	e := threadedContext(t, successor(t), config).(*execution)
 	compute(t, e)
 	return e
 }

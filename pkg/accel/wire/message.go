@@ -150,7 +150,7 @@ func decodeRequest(b []byte, room uint64) (request, error) {
 	// What an output has room for is the guest's affair.
 	case !r.op.asks() && r.n > room, r.op == opLoad && r.n > MaxConfig:
 		return r, fmt.Errorf("%w: %s with %d bytes", ErrProtocol, r.op, r.n)
-	case (r.op == opCompute || r.op == opComputeSingle) && (r.c > 1 || r.c == 0 && r.a|uint32(r.n>>32)|uint32(r.n) != 0):
+	case (r.op == opCompute || r.op == opComputeSingle) && (r.c > 1 || r.c == 0 && (r.a != 0 || r.n != 0)):
 		return r, fmt.Errorf("%w: %s with an output it does not ask for", ErrProtocol, r.op)
 	case r.op == opSetInput && (r.c > MaxDims || r.b > 0xff):
 		return r, fmt.Errorf("%w: %s of type %d with %d dimensions", ErrProtocol, r.op, r.b, r.c)
