@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -148,23 +147,15 @@ func TestLLMThreads(t *testing.T) {
 	b := newLLM(t, "idle", "default")
 	b.begin()
 	b.await("asleep")
-	worker := strconv.Itoa(b.worker())
-	environ, err := os.ReadFile("/proc/" + worker + "/environ")
+	pid := b.worker()
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	must(t, err)
 	if !strings.Contains(string(environ), "HOME=/tmp") || strings.Contains(string(environ), "GOMAXPROCS") {
 		t.Errorf("environment %q", environ)
 	}
-	tasks, err := os.ReadDir("/proc/" + worker + "/task")
-	must(t, err)
-	slacks := map[string]int{}
-	for _, task := range tasks {
-		slack, err := os.ReadFile("/proc/" + task.Name() + "/timerslack_ns")
-		if err == nil { // it may have ended
-			slacks[strings.TrimSpace(string(slack))]++
-		}
-	}
-	if slacks["50000"] == 0 || slacks["10000000"] == 0 {
-		t.Errorf("slacks of timers, and threads that have them: %v", slacks)
+	got := slacks(t, pid)
+	if got["50000"] == 0 || got["10000000"] == 0 {
+		t.Errorf("slacks of timers, and threads that have them: %v", got)
 	}
 	b.quiet("delete", "--force", b.id).ok()
 	b.wait()

@@ -32,12 +32,57 @@ func TestModuleProcess(t *testing.T) {
 	must(t, err)
 	// libcontainer adds the user's home.
 	for pair := range strings.SplitSeq(strings.TrimSuffix(string(environ), "\x00"), "\x00") {
-		if pair != "GOMAXPROCS=2" && !strings.HasPrefix(pair, "HOME=") {
+		if pair != "GOMAXPROCS=1" && !strings.HasPrefix(pair, "HOME=") {
 			t.Errorf("the engine's environment: %q", environ)
 		}
 	}
 	b.quiet("delete", "--force", b.id).ok()
 	b.wait()
+}
+
+// The runtime's monitor sleeps longer than it asks for; no other thread of runw and nothing
+// that it starts does.
+func TestTimerSlack(t *testing.T) {
+	const usual = "50000"
+	for _, w := range []workload{workloads[0], workloads[1]} {
+		t.Run(w.name, func(t *testing.T) {
+			b := newBox(t, w.guest, w.argv("sleep", "3600")...)
+			log := b.write("hooks", "")
+			b.Spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{
+				Path: "/bin/busybox", Args: []string{"sh", "-c", "cat /proc/self/timerslack_ns >>" + log},
+			}}}
+			b.begin()
+			b.await("asleep")
+			if got := b.output("hooks"); got != usual+"\n" {
+				t.Errorf("a hook's slack: %q", got)
+			}
+			got := slacks(t, b.init)
+			monitors := got["1000003"]
+			delete(got, "1000003")
+			if want := map[bool]int{true: 1}[w.guest != "busybox"]; monitors != want || len(got) != 1 || got[usual] == 0 {
+				t.Errorf("%d monitors, want %d; the slack of other threads, and how many have it: %v", monitors, want, got)
+			}
+			if w.guest == "busybox" {
+				b.exec("cat", "/proc/self/timerslack_ns").ok().says(usual)
+			}
+			b.end()
+		})
+	}
+}
+
+// slacks counts a process's threads by how much longer their sleeps may be, in nanoseconds.
+func slacks(t *testing.T, pid int) map[string]int {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	must(t, err)
+	count := map[string]int{}
+	for _, task := range tasks {
+		slack, err := os.ReadFile("/proc/" + task.Name() + "/timerslack_ns")
+		if err == nil { // it may have ended
+			count[strings.TrimSpace(string(slack))]++
+		}
+	}
+	return count
 }
 
 // The engine holds open what the guest was given, and nothing of the host's: not the

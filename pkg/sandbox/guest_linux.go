@@ -84,10 +84,11 @@ func (g *Guest) install(id string, p *libcontainer.Process, inference *os.File) 
 	p.Args = append([]string{enginePath, EngineCommand, strconv.Itoa(3 + inherited)}, shownArgs(p.Args)...)
 	os.Args[0] = wasmInit
 	// Nothing of the guest's environment: a Go program reads GODEBUG, and one
-	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE. Beside the
-	// guest, which is one thread, one more processor is enough for the runtime
-	// on the largest machine; each has caches of its own.
-	p.Env = []string{"GOMAXPROCS=2"}
+	// that links libcontainer's nsenter reads _LIBCONTAINER_INITPIPE. A module is
+	// loaded by one goroutine, and each processor would get threads and caches of
+	// its own, on the largest machine too. An engine whose guest keeps its
+	// processor takes one more (pkg/aot).
+	p.Env = []string{"GOMAXPROCS=1"}
 	return handoff, nil
 }
 

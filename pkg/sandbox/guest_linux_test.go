@@ -77,7 +77,7 @@ func TestGuestInstall(t *testing.T) {
 	if want := []string{"/proc/self/exe", "engine", "4", "/app.wasm", "x"}; !reflect.DeepEqual(p.Args, want) {
 		t.Errorf("args %q, want %q", p.Args, want)
 	}
-	if want := []string{"GOMAXPROCS=2"}; !reflect.DeepEqual(p.Env, want) {
+	if want := []string{"GOMAXPROCS=1"}; !reflect.DeepEqual(p.Env, want) {
 		t.Errorf("the engine gets the environment %q", p.Env)
 	}
 	if n := len(p.ExtraFiles); n != 5 || p.ExtraFiles[1] != handoff || p.ExtraFiles[2] != g.Module || p.ExtraFiles[3] != g.metrics.file || p.ExtraFiles[4] != g.Artifact {

@@ -73,7 +73,7 @@ static const int deadly[] = {
 
 int runw_worker_filter(void)
 {
-	static const unsigned int names[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_VMA };
+	static const unsigned int names[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, PR_SET_TIMERSLACK, PR_GET_TIMERSLACK };
 	static const unsigned int flags[] = { F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC };
 	static struct runw_filter f;
 
