@@ -202,32 +202,47 @@ func (b *bench) language() error {
 	if err != nil || len(libraries) != 1 {
 		return fmt.Errorf("%d of libllama in %s, want one: %w", len(libraries), b.libs, err)
 	}
+	fmt.Fprintf(b.out, "language model, %d threads, medians of %d rounds\n", b.threads, b.rounds)
+	w := tabwriter.NewWriter(b.out, 8, 1, 3, ' ', 0)
+	fmt.Fprint(w, "\tin a container\tdirectly\t\tratio\n")
+	for _, weights := range []struct {
+		title  string
+		repack bool
+	}{{"shared", false}, {"repacked", true}} {
+		pairs, err := b.texts(direct, libraries[0], weights.repack)
+		if err != nil {
+			return fmt.Errorf("weights %s: %w", weights.title, err)
+		}
+		title := ", weights " + weights.title
+		row(w, "first token"+title, "s", pairs, func(v []float64) float64 { return v[0] })
+		row(w, "prompt"+title, "tokens/s", pairs, func(v []float64) float64 { return float64(b.prompt) / v[0] })
+		row(w, "generation"+title, "tokens/s", pairs, func(v []float64) float64 { return v[2] / v[1] })
+	}
+	return w.Flush()
+}
+
+// texts measures a text. Repacked weights are in the order that the processor computes best
+// with (AMX takes no other), and a private copy of the model; the library's default is to
+// repack, a container's is to share.
+func (b *bench) texts(direct, library string, repack bool) ([][2][]float64, error) {
 	context := b.prompt + b.tokens + 64
 	metadata, err := json.Marshal(map[string]any{
 		"ctx-size": context, "threads": b.threads, "threads-batch": b.threads, "temp": 0, "ignore-eos": true, "n-predict": b.tokens,
+		"repack": repack,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	prompt, tokens := strconv.Itoa(b.prompt), strconv.Itoa(b.tokens)
 	made, id, err := b.container("inference", "measure", "llm", string(metadata), prompt, tokens)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pairs, err := b.alternate(
+	extra := map[bool]string{false: "0", true: "1"}[repack]
+	return b.alternate(
 		func() ([]float64, error) { return output(b.runw("run", "--bundle", made.Dir, id)) },
 		func() ([]float64, error) {
-			return output(exec.Command(direct, filepath.Dir(libraries[0]), libraries[0], b.llm,
-				strconv.Itoa(context), strconv.Itoa(b.threads), prompt, tokens))
+			return output(exec.Command(direct, filepath.Dir(library), library, b.llm,
+				strconv.Itoa(context), strconv.Itoa(b.threads), prompt, tokens, extra))
 		})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(b.out, "language model, %d threads, medians of %d rounds\n", b.threads, b.rounds)
-	w := tabwriter.NewWriter(b.out, 8, 1, 3, ' ', 0)
-	fmt.Fprint(w, "\tin a container\tdirectly\t\tratio\n")
-	row(w, "first token", "s", pairs, func(v []float64) float64 { return v[0] })
-	row(w, "prompt", "tokens/s", pairs, func(v []float64) float64 { return float64(b.prompt) / v[0] })
-	row(w, "generation", "tokens/s", pairs, func(v []float64) float64 { return v[2] / v[1] })
-	return w.Flush()
 }

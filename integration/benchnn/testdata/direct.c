@@ -1,9 +1,10 @@
 // What the sandbox is compared with: a program that calls libllama itself. It does what
 // guests/c/inference.c's verb "measure" asks for, and prints the same line.
 //
-//	direct LIBRARY-DIRECTORY LIBLLAMA MODEL CONTEXT THREADS PROMPT TOKENS
+//	direct LIBRARY-DIRECTORY LIBLLAMA MODEL CONTEXT THREADS PROMPT TOKENS REPACK
 #include <dlfcn.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,11 +13,11 @@
 
 // The structures pass by value; only the beginning of each is used, and its sizes are
 // those of the library's version that `make accel-libs` fetches.
-struct model_params { void *devices, *overrides; int32_t gpu_layers; char rest[60]; };
+struct model_params { void *devices, *overrides; int32_t gpu_layers; char unused[54]; bool extra_buffers; char rest[5]; };
 struct context_params { uint32_t context, batch, ubatch, sequences; char rest[144]; };
 struct batch { char bytes[56]; };
 
-_Static_assert(sizeof(struct model_params) == 80 && sizeof(struct context_params) == 160, "sizes");
+_Static_assert(sizeof(struct model_params) == 80 && offsetof(struct model_params, extra_buffers) == 74 && sizeof(struct context_params) == 160, "sizes");
 
 static void *handle;
 
@@ -42,7 +43,7 @@ static double now(void) {
 static void quiet(int level, const char *text, void *data) { (void)level, (void)text, (void)data; }
 
 int main(int argc, char **argv) {
-	if (argc != 8)
+	if (argc != 9)
 		return 2;
 	handle = dlopen(argv[2], RTLD_NOW | RTLD_GLOBAL);
 	if (!handle) {
@@ -53,9 +54,11 @@ int main(int argc, char **argv) {
 	CALL(void, "ggml_backend_load_all_from_path", const char *)(argv[1]);
 	CALL(void, "llama_backend_init", void)();
 	struct model_params mp = CALL(struct model_params, "llama_model_default_params", void)();
+	bool extra = mp.extra_buffers; // the library's own default
+	mp.extra_buffers = atoi(argv[8]) != 0;
 	void *model = CALL(void *, "llama_model_load_from_file", const char *, struct model_params)(argv[3], mp);
 	struct context_params cp = CALL(struct context_params, "llama_context_default_params", void)();
-	if (!model || cp.context != 512 || cp.batch != 2048 || cp.ubatch != 512 || cp.sequences != 1) {
+	if (!model || !extra || cp.context != 512 || cp.batch != 2048 || cp.ubatch != 512 || cp.sequences != 1) {
 		fprintf(stderr, "the model or the library is not the expected one\n");
 		return 1;
 	}
