@@ -2,11 +2,22 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/prctl.h>
 
 // In nanoseconds, what the kernel may add to a sleep (PR_SET_TIMERSLACK). Odd, for
-// it is also how the monitor is known.
-#define PATIENCE 1000003
+// it is also how the monitor is known. The engine has longer: its guest may wait
+// for a helper thousands of times a second, and of what its own start waits for
+// nothing needs the monitor.
+enum { PATIENCE = 1000003, ENGINE_PATIENCE = 10000003 };
+
+static int patience = PATIENCE;
+
+__attribute__((constructor)) static void choose_patience(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "engine") == 0)
+		patience = ENGINE_PATIENCE;
+}
 
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
@@ -27,9 +38,9 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 		monitored = true;
 		usual = own;
 		// More than that is the caller's wish; less than nothing an error.
-		if (own >= 0 && own < PATIENCE)
-			next = PATIENCE;
-	} else if (own == PATIENCE) {
+		if (own >= 0 && own < patience)
+			next = patience;
+	} else if (own == patience) {
 		next = usual;
 	}
 	if (next == own)

@@ -288,6 +288,7 @@ func (c *Client) exchange(conn int, r *request, max int, files ...int) (reply, [
 	if err := send(conn, b[:], files...); err != nil {
 		return reply{}, nil, err
 	}
+	await(conn)
 	n, fds, err := receive(conn, c.buf, max)
 	if err != nil {
 		return reply{}, nil, err
