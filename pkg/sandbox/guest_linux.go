@@ -38,10 +38,6 @@ type Guest struct {
 // be executed in a root filesystem that holds nothing but the module.
 const enginePath = "/proc/self/exe"
 
-// EngineCommand is the argument that makes runw the engine process; the number
-// of the handoff's descriptor follows.
-const EngineCommand = "engine"
-
 // install turns p, still the process that config.json asks for, into the
 // engine process. p.ExtraFiles are the guest's inherited descriptors; inference
 // is the engine's end of a socket, nil for none.

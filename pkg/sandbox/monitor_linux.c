@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "engine_linux.h"
+
 // In nanoseconds, what the kernel may add to a sleep (PR_SET_TIMERSLACK). Odd, for
 // it is also how the monitor is known. The engine has longer: its guest may wait
 // for a helper thousands of times a second, and of what its own start waits for
@@ -15,7 +17,7 @@ static int patience = PATIENCE;
 
 __attribute__((constructor)) static void choose_patience(int argc, char **argv)
 {
-	if (argc > 1 && strcmp(argv[1], "engine") == 0)
+	if (argc > 1 && strcmp(argv[1], ENGINE_COMMAND) == 0)
 		patience = ENGINE_PATIENCE;
 }
 

@@ -5,6 +5,8 @@ package sandbox
 #include <string.h>
 #include <unistd.h>
 
+#include "engine_linux.h"
+
 // What signal(7) gives the action Term or Core, without the signals that stand
 // for an error of this very process; the real-time ones follow in a loop.
 static const int fatal[] = {
@@ -55,7 +57,7 @@ __attribute__((constructor)) static void end_on_pending(int argc, char **argv)
 	sigset_t set;
 	size_t i;
 
-	if (argc < 2 || strcmp(argv[1], "engine") != 0 || sigpending(&set) != 0)
+	if (argc < 2 || strcmp(argv[1], ENGINE_COMMAND) != 0 || sigpending(&set) != 0)
 		return;
 	for (i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
 		if (sigismember(&set, fatal[i]) == 1)
@@ -67,6 +69,10 @@ __attribute__((constructor)) static void end_on_pending(int argc, char **argv)
 import "C"
 
 import "os"
+
+// EngineCommand is the argument that makes runw the engine process; the number
+// of the handoff's descriptor follows. From it the constructors in C know the process.
+const EngineCommand = C.ENGINE_COMMAND
 
 // A signal that ends a program by default has to end a Wasm container too, at
 // any moment from its creation on: a guest cannot have handlers, the kernel

@@ -25,7 +25,9 @@ func TestAwait(t *testing.T) {
 			if err := test.before(peer); err != nil {
 				t.Fatal(err)
 			}
-			await(conn)
+			if !await(conn) {
+				t.Error("nothing to receive")
+			}
 			n, _, err := receive(conn, make([]byte, 8), 0)
 			if n != test.want || (err != nil) != test.err {
 				t.Errorf("%d bytes, %v", n, err)
@@ -35,13 +37,14 @@ func TestAwait(t *testing.T) {
 			}
 		})
 	}
-	t.Run("nothing, and a descriptor that is none", func(t *testing.T) {
+	t.Run("nothing", func(t *testing.T) {
 		conn, peer, err := Socketpair()
 		if err != nil {
 			t.Fatal(err)
 		}
-		await(conn) // comes back
-		closeAll([]int{conn, peer})
-		await(-1)
+		defer closeAll([]int{conn, peer})
+		if await(conn) {
+			t.Error("something to receive")
+		}
 	})
 }
