@@ -1,6 +1,7 @@
 package acceltest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ import (
 //	other        output 0 is input 0, and compute_single gives its bytes one by one
 //
 // Output 1 is the model's configuration, output 2 describes input 0: type,
-// dimensions, length and sum of bytes.
+// dimensions, length and sum of bytes; output 3 is all inputs, one after another.
+// An input that begins with "refuse" is refused.
 type Backend struct {
 	For accel.Encoding
 	Log func(line string)
@@ -101,6 +103,9 @@ func (c *inference) SetInput(index uint32, t accel.Tensor) error {
 	if index > 7 {
 		return fmt.Errorf("%w: input %d", accel.ErrInvalidArgument, index)
 	}
+	if bytes.HasPrefix(t.Data, []byte("refuse")) {
+		return fmt.Errorf("%w: input %d asks for it", accel.ErrInvalidArgument, index)
+	}
 	c.inputs[index] = append([]byte(nil), t.Data...)
 	if index == 0 {
 		sum := 0
@@ -158,6 +163,12 @@ func (c *inference) Output(index uint32) ([]byte, error) {
 		return c.graph.config, nil
 	case index == 2:
 		return []byte(c.about + " " + strconv.Itoa(int(c.graph.target))), nil
+	case index == 3:
+		var all []byte
+		for i := range uint32(8) {
+			all = append(all, c.inputs[i]...)
+		}
+		return all, nil
 	}
 	return nil, fmt.Errorf("%w: output %d", accel.ErrInvalidArgument, index)
 }

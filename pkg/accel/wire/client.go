@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +33,7 @@ type Client struct {
 	first, ahead outputID
 	aheadSize    uint64
 	computed     bool
+	inputs       inputs
 }
 
 // outputID names an output and the room that the guest had for it. op is that of
@@ -81,6 +81,9 @@ func (c *Client) Load(files []int, config []byte, e accel.Encoding, t accel.Targ
 			return 0, errno
 		}
 	}
+	if errno := c.flush(); errno != 0 {
+		return 0, errno
+	}
 	number, errno := c.number(opLoad)
 	if errno != 0 {
 		return 0, errno
@@ -120,29 +123,8 @@ func (c *Client) NewContext(graph uint32) (context uint32, errno accel.Errno) {
 
 // CloseContext frees a context.
 func (c *Client) CloseContext(context uint32) accel.Errno {
+	c.inputs.close(context)
 	_, errno := c.call(&request{op: opCloseContext, handle: context})
-	return errno
-}
-
-// SetInput hands over one tensor; dims holds little-endian numbers of 4 bytes.
-func (c *Client) SetInput(context, index uint32, t accel.TensorType, dims, data []byte) accel.Errno {
-	if len(dims)%4 != 0 || len(dims)/4 > MaxDims {
-		return c.refuse(opSetInput, accel.ErrInvalidArgument, fmt.Sprintf("%d dimensions, more than %d", len(dims)/4, MaxDims))
-	}
-	if c.worker.conn < 0 {
-		return accel.ErrInvalidArgument
-	}
-	to, errno := c.room(opSetInput, uint64(len(data)))
-	if errno != 0 {
-		return errno
-	}
-	copy(to, data)
-	copy(c.worker.mem, dims)
-	_, errno = c.call(&request{
-		op: opSetInput, handle: context, a: index,
-		b: uint32(t), c: uint32(len(dims) / 4), n: uint64(len(data)),
-	})
-	c.shrink(uint64(len(data)))
 	return errno
 }
 
@@ -257,35 +239,53 @@ func (c *Client) shrink(n uint64) {
 	}
 }
 
-// call sends a request to the worker and waits for the reply. Without a worker
-// no number is a valid one.
+// call sends a request to the worker, with the inputs that wait for it or after
+// them, and waits for the reply. Without a worker no number is a valid one.
 func (c *Client) call(r *request, files ...int) (value uint64, errno accel.Errno) {
 	if c.worker.conn < 0 || r.handle < c.floor {
 		return 0, accel.ErrInvalidArgument
 	}
+	if c.inputs.waitFor(r) {
+		return c.ask(append(c.inputs.take(), *r))
+	}
+	if errno := c.flush(); errno != 0 {
+		return 0, errno
+	}
 	c.forget()
-	a, fds, err := c.exchange(c.worker.conn, r, 0, files...)
+	return c.ask([]request{*r}, files...)
+}
+
+// ask sends one message to the worker and tells what it answers to the last request.
+func (c *Client) ask(list []request, files ...int) (value uint64, errno accel.Errno) {
+	a, fds, err := c.exchange(c.worker.conn, list, 0, files...)
 	closeAll(fds)
 	if err != nil {
-		return 0, c.lost(r.op, err)
+		return 0, c.lost(list[len(list)-1].op, err)
 	}
 	c.lines(a.text)
 	if a.ending {
 		c.drop()
 		return 0, accel.ErrRuntime
 	}
+	if a.errno != 0 && list[0].op == opSetInput {
+		c.inputs.distrust()
+	}
 	return a.value, a.errno
 }
 
-// exchange sends one message and receives the answer to it.
-func (c *Client) exchange(conn int, r *request, max int, files ...int) (reply, []int, error) {
+// exchange sends one message and receives the answer to its last request.
+func (c *Client) exchange(conn int, list []request, max int, files ...int) (reply, []int, error) {
 	if c.buf == nil {
 		c.buf = make([]byte, maxReply)
 	}
-	c.seq++
-	r.seq = c.seq
-	b := r.encode()
-	if err := send(conn, b[:], files...); err != nil {
+	message := c.buf[:0]
+	for i := range list {
+		c.seq++
+		list[i].seq = c.seq
+		b := list[i].encode()
+		message = append(message, b[:]...)
+	}
+	if err := send(conn, message, files...); err != nil {
 		return reply{}, nil, err
 	}
 	await(conn)
@@ -294,7 +294,7 @@ func (c *Client) exchange(conn int, r *request, max int, files ...int) (reply, [
 		return reply{}, nil, err
 	}
 	a, err := decodeReply(c.buf[:n])
-	if err == nil && a.seq != r.seq {
+	if err == nil && a.seq != c.seq {
 		err = fmt.Errorf("%w: the answer to another request", ErrProtocol)
 	}
 	if err != nil {
@@ -306,7 +306,7 @@ func (c *Client) exchange(conn int, r *request, max int, files ...int) (reply, [
 
 // connect asks the supervisor for a worker.
 func (c *Client) connect() accel.Errno {
-	a, fds, err := c.exchange(c.supervisor, &request{op: opWorker}, 2)
+	a, fds, err := c.exchange(c.supervisor, []request{{op: opWorker}}, 2)
 	if err != nil {
 		return c.refuse(opWorker, accel.ErrRuntime, "the process for inference is gone: "+reason(err))
 	}
@@ -351,6 +351,7 @@ func (c *Client) drop() {
 	c.worker = worker{conn: -1}
 	c.floor = c.next
 	c.first, c.ahead = outputID{}, outputID{}
+	c.inputs = inputs{}
 }
 
 // refuse tells the reason beside a code that no worker gave.
@@ -372,12 +373,4 @@ func (c *Client) lines(text []byte) {
 			return unicode.ReplacementChar
 		}, line))
 	}
-}
-
-// appendDims decodes n dimensions from the segment's beginning.
-func appendDims(dims []uint32, mem []byte, n uint32) []uint32 {
-	for i := range n {
-		dims = append(dims, binary.LittleEndian.Uint32(mem[4*i:]))
-	}
-	return dims
 }

@@ -10,9 +10,10 @@
 //	       ══════ segment: dims, data, config, output ═══════════
 //
 // Both sockets are SOCK_SEQPACKET, so that a message comes whole or not at all.
-// There is one request at a time, for a guest has one thread. What is large
-// travels in the segment, a memfd of fixed size that both sides map, and models
-// as descriptors, so that their pages are shared with all who map the same file.
+// There is one message at a time, for a guest has one thread: a request, or the
+// inputs of a context and compute. What is large travels in the segment, a memfd
+// of fixed size that both sides map, and models as descriptors, so that their
+// pages are shared with all who map the same file.
 //
 // A worker that dies ends its socket: the Client answers ErrRuntime, all handles
 // of that worker are void, and the next load asks for another. The engine numbers
@@ -24,6 +25,6 @@
 // decoders accept; a peer that sends another is left.
 //
 // Where does my code go? message.go has the bytes, socket.go and segment.go what
-// carries them; client.go is the engine's side, supervise.go and serve.go are
+// carries them; client.go and inputs.go are the engine's side, supervise.go and serve.go are
 // runw-accel's. What a model or a tensor means is a backend's.
 package wire

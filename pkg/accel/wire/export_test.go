@@ -15,3 +15,12 @@ func (c *Client) SegmentBlocks(t *testing.T) int64 {
 	}
 	return st.Blocks
 }
+
+// MaxKnown bounds KnownInputs.
+const MaxKnown = maxKnown
+
+// KnownInputs is how many inputs the Client knows the shape of.
+func (c *Client) KnownInputs() int { return len(c.inputs.known) }
+
+// Hears says that the worker has not hung up yet.
+func (c *Client) Hears() bool { return c.worker.conn >= 0 && !hungUp(c.worker.conn) }

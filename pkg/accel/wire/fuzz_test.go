@@ -22,16 +22,20 @@ func FuzzRequest(f *testing.F) {
 	}
 	b := (&request{op: opSetInput, handle: 1, a: 2, b: 3, c: 4, n: 5}).encode()
 	f.Add(b[:], uint64(4))
+	f.Add(message(request{op: opSetInput, handle: 1, c: 64, n: 100}, request{op: opSetInput, handle: 1, a: 1, n: 3}, request{op: opCompute, handle: 1}), uint64(131))
 	f.Fuzz(func(t *testing.T, b []byte, room uint64) {
-		r, err := decodeRequest(b, room)
+		room %= maxSegment // no segment is larger
+		list, err := decodeMessage(nil, b, room)
 		if err != nil {
 			return
 		}
-		if again := r.encode(); !slices.Equal(again[:], b) {
-			t.Fatalf("%x is %+v, which is %x", b, r, again)
+		if again := message(list...); !slices.Equal(again, b) {
+			t.Fatalf("%x is %+v, which is %x", b, list, again)
 		}
-		if r.op == opSetInput && (r.n > room || r.c > MaxDims) {
-			t.Fatalf("%+v in a segment of %d bytes", r, room)
+		for _, r := range list {
+			if r.op == opSetInput && (r.at.data+r.n > dataOffset+room || r.at.dims+4*uint64(r.c) > dataOffset) {
+				t.Fatalf("%+v in a segment of %d bytes", r, room)
+			}
 		}
 	})
 }
@@ -127,6 +131,8 @@ func FuzzServe(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 6, 0, 0, 10, 1, 1, 1, 6, 0, 0, 10})
 	f.Add([]byte{1, 1, 1, 6, 4, 0, 10, 1, 5, 2, 6, 3, 0, 10})
 	f.Add([]byte{255, 0, 1, 2, 3, 4, 5})
+	// Two inputs and compute in one message.
+	f.Add([]byte{1, 1, 1, 6, 0, 0, 0, 3, 0, 1, 2, 0, 0, 0, 4, 128, 2, 0, 1, 2, 9, 4, 128, 2, 1, 1, 1, 200, 5, 0, 2, 0, 0, 1, 200})
 	f.Fuzz(func(t *testing.T, input []byte) {
 		before := openFDs(t)
 		func() {
@@ -158,7 +164,8 @@ func FuzzServe(f *testing.F) {
 	})
 }
 
-// playRequests reads a request from each seven bytes.
+// playRequests reads a request from each seven bytes; one whose second byte is
+// 128 or more is sent with the next.
 func playRequests(t *testing.T, engine int, input []byte) {
 	file, err := os.Open("fuzz_test.go")
 	if err != nil {
@@ -166,12 +173,17 @@ func playRequests(t *testing.T, engine int, input []byte) {
 	}
 	defer file.Close()
 	buf := make([]byte, maxReply)
+	var held []byte
 	for seq := uint32(1); len(input) >= 7; seq++ {
 		v := input[:7]
 		input = input[7:]
 		r := request{op: op(v[0]), seq: seq, handle: number(v[2]), a: number(v[3]), b: number(v[4]), c: number(v[5]), n: uint64(number(v[6]))}
 		b := r.encode()
-		message := b[:]
+		message := append(held, b[:]...)
+		if held = nil; v[1] >= 128 && len(message) <= maxMessage {
+			held = message
+			continue
+		}
 		if v[0] >= 200 {
 			message = input[:min(len(input), int(v[0]))]
 		}
@@ -263,7 +275,9 @@ func FuzzClient(f *testing.F) {
 			}
 			ctx, _ := c.NewContext(g)
 			c.SetInput(ctx, 0, accel.U8, make([]byte, 8), []byte("x"))
-			for range 2 { // the second time the output comes with the answer
+			for range 2 { // the second time the output comes with the answer, the inputs wait for it
+				c.SetInput(ctx, 1, accel.F32, make([]byte, 8), []byte("1234"))
+				c.SetInput(ctx, 2, accel.F32, make([]byte, 8), []byte("1234"))
 				c.Compute(ctx)
 				if n, errno := c.Output(ctx, 0, to); errno == 0 && int(n) > len(to) {
 					t.Errorf("%d bytes of output", n)

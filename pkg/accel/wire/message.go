@@ -87,12 +87,35 @@ const (
 // With c, compute* also does what get_output* of that index would, if it succeeds.
 // Models are descriptors beside it; configs and data lie in the segment at
 // dataOffset, dimensions, 4 bytes each, at its beginning.
+//
+// A message is one request, or inputs of one context and after them, perhaps, a
+// compute* of it. The first that fails is the last that is done; the answer is
+// one, to the last. Each input has a place of its own in the segment.
 type request struct {
 	op      op
 	seq     uint32
 	handle  uint32
 	a, b, c uint32
 	n       uint64
+	// at is what follows from the requests before it and is not sent.
+	at place
+}
+
+// place is where in the segment an input's dimensions and data begin, in bytes.
+type place struct{ dims, data uint64 }
+
+// firstPlace is that of the only input, or of a config.
+var firstPlace = place{0, dataOffset}
+
+// after is the place behind that of r, on a cache line of its own.
+func (p place) after(r *request) place {
+	return place{p.dims + 4*MaxDims, (p.data + r.n + 63) &^ 63}
+}
+
+// follows says that r may stand behind an input in a message.
+func (r *request) follows(input *request) bool {
+	return input.op == opSetInput && r.handle == input.handle &&
+		(r.op == opSetInput || r.op == opCompute || r.op == opComputeSingle)
 }
 
 // The messages' bytes, all numbers little-endian. The last byte of the magic is
@@ -109,6 +132,10 @@ const (
 	maxReply = replyHeader + maxText
 	// maxFiles bounds the parts of a model.
 	maxFiles = 4
+	// maxInputs is how many inputs a message can have: there is room in the segment
+	// for the dimensions of so many.
+	maxInputs  = dataOffset / (4 * MaxDims)
+	maxMessage = (maxInputs + 1) * requestSize
 )
 
 // Bounds of what a request names.
@@ -126,6 +153,32 @@ func (r *request) encode() [requestSize]byte {
 	}
 	binary.LittleEndian.PutUint64(b[32:], r.n)
 	return b
+}
+
+// decodeMessage reads the requests of a message for a segment that has room for so
+// many bytes of data, into the memory of list.
+func decodeMessage(list []request, b []byte, room uint64) ([]request, error) {
+	list = list[:0]
+	at, end := firstPlace, dataOffset+room
+	for {
+		if at.data > end || at.dims > dataOffset {
+			return nil, fmt.Errorf("%w: inputs that the segment has no room for", ErrProtocol)
+		}
+		one := b[:min(len(b), requestSize)]
+		r, err := decodeRequest(one, end-at.data)
+		if err != nil {
+			return nil, err
+		}
+		r.at = at
+		if n := len(list); n > 0 && !r.follows(&list[n-1]) {
+			return nil, fmt.Errorf("%w: %s after %s", ErrProtocol, r.op, list[n-1].op)
+		}
+		list = append(list, r)
+		if b = b[len(one):]; len(b) == 0 {
+			return list, nil
+		}
+		at = at.after(&r)
+	}
 }
 
 // decodeRequest accepts what encode makes of a valid request for a segment that

@@ -53,6 +53,58 @@ func TestRequestRefused(t *testing.T) {
 	}
 }
 
+func message(list ...request) (b []byte) {
+	for _, r := range list {
+		one := r.encode()
+		b = append(b, one[:]...)
+	}
+	return b
+}
+
+func TestMessagePlaces(t *testing.T) {
+	input := request{op: opSetInput, handle: 1, n: 100}
+	empty := request{op: opSetInput, handle: 1}
+	list, err := decodeMessage(nil, message(input, empty, input, request{op: opCompute, handle: 1}), 1<<10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var places []place
+	for i := range list {
+		places = append(places, list[i].at)
+	}
+	want := []place{{0, dataOffset}, {256, dataOffset + 128}, {512, dataOffset + 128}, {768, dataOffset + 256}}
+	if !slices.Equal(places, want) {
+		t.Errorf("%v, want %v", places, want)
+	}
+	most := slices.Repeat([]request{input}, maxInputs)
+	if list, err := decodeMessage(list, message(append(most, request{op: opComputeSingle, handle: 1})...), 1<<20); err != nil || len(list) != maxInputs+1 {
+		t.Errorf("%d requests, %v", len(list), err)
+	}
+}
+
+func TestMessageRefused(t *testing.T) {
+	input := request{op: opSetInput, handle: 1, n: 100}
+	compute := request{op: opCompute, handle: 1}
+	for name, b := range map[string][]byte{
+		"empty":                     nil,
+		"half a request":            message(input, compute)[:requestSize+20],
+		"two calls":                 message(compute, compute),
+		"input after compute":       message(compute, input),
+		"another context":           message(input, request{op: opCompute, handle: 2}),
+		"an output after inputs":    message(input, request{op: opOutput, handle: 1}),
+		"a load after inputs":       message(input, request{op: opLoad, handle: 1}),
+		"inputs without room":       message(slices.Repeat([]request{input}, 9)...),
+		"a length that wraps":       message(input, request{op: opSetInput, handle: 1, n: 1<<64 - dataOffset}),
+		"too many inputs":           message(slices.Repeat([]request{{op: opSetInput, handle: 1}}, maxInputs+2)...),
+		"beyond a segment's end":    message(request{op: opSetInput, handle: 1, n: 1001}, compute),
+		"a request that is refused": message(input, request{op: opCompute, handle: 1, n: 1}),
+	} {
+		if list, err := decodeMessage(nil, b, 1001); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %+v, %v", name, list, err)
+		}
+	}
+}
+
 func TestReplyRoundTrip(t *testing.T) {
 	for _, r := range []reply{
 		{seq: 3, value: 1 << 40},

@@ -48,7 +48,8 @@ func Serve(a ServeArgs) error {
 	}
 	s := newServer(a, mem)
 	defer s.close()
-	buf := make([]byte, requestSize)
+	buf := make([]byte, maxMessage)
+	var list []request
 	for {
 		n, fds, err := receive(a.Conn, buf, maxFiles)
 		if errors.Is(err, io.EOF) {
@@ -57,15 +58,15 @@ func Serve(a ServeArgs) error {
 		if err != nil {
 			return fmt.Errorf("receive from the engine: %w", err)
 		}
-		r, err := decodeRequest(buf[:n], uint64(len(mem)-dataOffset))
-		if err == nil && (r.op == opWorker || (r.op == opLoad) != (len(fds) > 0)) {
-			err = fmt.Errorf("%w: %s with %d files", ErrProtocol, r.op, len(fds))
+		list, err = decodeMessage(list, buf[:n], uint64(len(mem)-dataOffset))
+		if err == nil && (list[0].op == opWorker || (list[0].op == opLoad) != (len(fds) > 0)) {
+			err = fmt.Errorf("%w: %s with %d files", ErrProtocol, list[0].op, len(fds))
 		}
 		if err != nil {
 			closeAll(fds)
 			return err
 		}
-		if err := s.answer(&r, fds); err != nil {
+		if err := s.answer(list, fds); err != nil {
 			return err
 		}
 	}
@@ -102,16 +103,27 @@ func newServer(a ServeArgs, mem []byte) *server {
 	return s
 }
 
-// answer runs one call within its time.
-func (s *server) answer(r *request, fds []int) error {
-	c := s.watchdog.begin(r)
-	value, err := s.do(c, r, fds)
+// answer runs the calls of a message within the time of one.
+func (s *server) answer(list []request, fds []int) error {
+	last := &list[len(list)-1]
+	c := s.watchdog.begin(last)
+	var (
+		value uint64
+		err   error
+		did   op
+	)
+	for i := range list {
+		did = list[i].op
+		if value, err = s.do(c, &list[i], fds); err != nil {
+			break
+		}
+	}
 	if !s.watchdog.finish(c) {
 		return errGone
 	}
-	answer := reply{seq: r.seq, errno: errnoOf(err), value: value}
-	if err != nil && worthALine(r.op, answer.errno, value) {
-		s.lines.add(r.op, err.Error())
+	answer := reply{seq: last.seq, errno: errnoOf(err), value: value}
+	if err != nil && worthALine(did, answer.errno, value) {
+		s.lines.add(did, err.Error())
 	}
 	answer.text = s.lines.take()
 	if err := send(s.a.Conn, answer.encode()); err != nil {

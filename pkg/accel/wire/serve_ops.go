@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"strconv"
@@ -198,18 +199,27 @@ func (s *server) setInput(c *inference, r *request) error {
 		s.held += before
 		return err
 	}
-	data := s.mem[dataOffset : dataOffset+r.n : dataOffset+r.n]
+	data := s.mem[r.at.data : r.at.data+r.n : r.at.data+r.n]
 	if r.n <= copied {
 		s.short = append(s.short[:0], data...)
 		data = s.short
 	}
-	t := accel.Tensor{Type: accel.TensorType(r.b), Dims: appendDims(nil, s.mem, r.c), Data: data}
+	t := accel.Tensor{Type: accel.TensorType(r.b), Dims: decodeDims(s.mem[r.at.dims:], r.c), Data: data}
 	if err := c.SetInput(r.a, t); err != nil {
 		s.held += before - after
 		return err
 	}
 	c.inputs[r.a] = after
 	return nil
+}
+
+// decodeDims reads n dimensions.
+func decodeDims(b []byte, n uint32) []uint32 {
+	dims := make([]uint32, n)
+	for i := range dims {
+		dims[i] = binary.LittleEndian.Uint32(b[4*i:])
+	}
+	return dims
 }
 
 // compute refuses a context whose graph is gone, so that no backend needs to. If
