@@ -46,7 +46,7 @@ func main() {
 type bench struct {
 	out                             io.Writer
 	rounds, threads, prompt, tokens int
-	root, libs, dir, llm, onnx      string
+	root, libs, dir, models, llm    string
 	number                          int
 }
 
@@ -72,13 +72,13 @@ func (b *bench) run(only string) (retErr error) {
 		undo()
 		retErr = errors.Join(retErr, os.RemoveAll(b.dir))
 	}()
-	b.llm = filepath.Join(b.dir, "models", "large.gguf")
-	b.onnx = filepath.Join(b.dir, "models", onnxModel)
-	if err := os.Mkdir(filepath.Dir(b.llm), 0o755); err != nil {
+	b.models = filepath.Join(b.dir, "models")
+	b.llm = filepath.Join(b.models, "large.gguf")
+	if err := os.Mkdir(b.models, 0o755); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"./pkg/accel/ggml/gguf/mkgguf", "-random", "-o", b.llm}, {"./pkg/accel/onnx/model/make", filepath.Dir(b.llm)},
+		{"./pkg/accel/ggml/gguf/mkgguf", "-random", "-o", b.llm}, {"./pkg/accel/onnx/model/make", b.models},
 	} {
 		if err := b.command("go", append([]string{"run"}, args...)...); err != nil {
 			return err
@@ -127,10 +127,13 @@ func (b *bench) container(guest string, args ...string) (*bundle.Bundle, string,
 	}
 	made.Spec.Linux.CgroupsPath = "/" + id
 	made.Spec.Mounts = append(made.Spec.Mounts, specs.Mount{
-		Destination: "/models", Type: "bind", Source: filepath.Dir(b.llm), Options: []string{"bind", "ro"},
+		Destination: "/models", Type: "bind", Source: b.models, Options: []string{"bind", "ro"},
 	})
-	made.Spec.Process.Env = append(made.Spec.Process.Env,
-		"WASMEDGE_WASINN_PRELOAD=llm:ggml:cpu:/models/large.gguf onnx:onnx:cpu:/models/"+onnxModel)
+	preload := "WASMEDGE_WASINN_PRELOAD=llm:ggml:cpu:/models/large.gguf"
+	for _, name := range []string{denseModel, imageModel} {
+		preload += " " + name + ":onnx:cpu:/models/" + name
+	}
+	made.Spec.Process.Env = append(made.Spec.Process.Env, preload)
 	return made, id, made.Write()
 }
 

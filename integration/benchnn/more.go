@@ -10,18 +10,23 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/runw/runw/pkg/accel/onnx/model"
 )
 
-// onnxModel is 8 layers of 512.
-const (
-	onnxModel = "dense.onnx"
-	onnxWidth = "512"
-	onnxCalls = "200"
-)
+// The files of models that onnx/model/make writes.
+const denseModel, imageModel = "dense.onnx", "image.onnx"
 
-// onnxRows are the batches: a call of a fraction of a millisecond, which shows
-// what a call costs, and one as long as those of small models in use.
-var onnxRows = []string{"1", "32"}
+// onnxCalls are what each round takes the median of.
+const onnxCalls = "200"
+
+// onnxRows are a call of a fraction of a millisecond, which shows what a call
+// costs, one that also moves 64 kB each way, and one like those of models in use.
+var onnxRows = []struct{ name, model, rows, width string }{
+	{"8 layers of 512, 1 row", denseModel, "1", "512"},
+	{"the same, 32 rows", denseModel, "32", "512"},
+	{"an image, 224 by 224", imageModel, "1", strconv.Itoa(model.ImageInput)},
+}
 
 func (b *bench) classifier() error {
 	direct, err := b.direct("pkg/accel/onnx/testdata/direct.c")
@@ -29,23 +34,23 @@ func (b *bench) classifier() error {
 		return err
 	}
 	library := filepath.Join(b.libs, "onnx", "libonnxruntime.so.1")
-	fmt.Fprintf(b.out, "\nONNX model, %d threads, medians of %d rounds of %s calls\n", runtime.NumCPU(), b.rounds, onnxCalls)
+	fmt.Fprintf(b.out, "\nONNX, %d threads, medians of %d rounds of %s calls\n", runtime.NumCPU(), b.rounds, onnxCalls)
 	w := tabwriter.NewWriter(b.out, 8, 1, 3, ' ', 0)
 	fmt.Fprint(w, "\tin a container\tdirectly\t\tratio\n")
-	for _, rows := range onnxRows {
-		made, id, err := b.container("onnx_probe", "time", "onnx", rows, onnxWidth, onnxCalls)
+	for _, r := range onnxRows {
+		made, id, err := b.container("onnx_probe", "time", r.model, r.rows, r.width, onnxCalls)
 		if err != nil {
 			return err
 		}
 		pairs, err := b.alternate(
 			func() ([]float64, error) { return output(b.runw("run", "--bundle", made.Dir, id)) },
 			func() ([]float64, error) {
-				return output(exec.Command(direct, "time", library, b.onnx, rows, onnxWidth, onnxCalls, strconv.Itoa(runtime.NumCPU())))
+				return output(exec.Command(direct, "time", library, filepath.Join(b.models, r.model), r.rows, r.width, onnxCalls, strconv.Itoa(runtime.NumCPU())))
 			})
 		if err != nil {
 			return err
 		}
-		row(w, "latency, "+rows+" rows", "µs", pairs, func(v []float64) float64 { return v[0] / 1000 })
+		row(w, r.name, "µs", pairs, func(v []float64) float64 { return v[0] / 1000 })
 	}
 	return w.Flush()
 }

@@ -103,16 +103,17 @@ func (c *inference) SetInput(index uint32, t accel.Tensor) error {
 	if index > 7 {
 		return fmt.Errorf("%w: input %d", accel.ErrInvalidArgument, index)
 	}
-	if bytes.HasPrefix(t.Data, []byte("refuse")) {
+	data := bytes.Clone(t.Data)
+	if bytes.HasPrefix(data, []byte("refuse")) {
 		return fmt.Errorf("%w: input %d asks for it", accel.ErrInvalidArgument, index)
 	}
-	c.inputs[index] = append([]byte(nil), t.Data...)
+	c.inputs[index] = data
 	if index == 0 {
 		sum := 0
-		for _, v := range t.Data {
+		for _, v := range data {
 			sum += int(v)
 		}
-		c.about = fmt.Sprint(t.Type, t.Dims, len(t.Data), sum)
+		c.about = fmt.Sprint(t.Type, t.Dims, len(data), sum)
 	}
 	return nil
 }

@@ -265,6 +265,31 @@ func TestDense(t *testing.T) {
 	}
 }
 
+// Nothing in an image is of no class, for there are no biases; anything is of some.
+func TestImage(t *testing.T) {
+	b, _ := open(t, accel.Grants{})
+	x := newContext(t, load(t, b, model.Image()))
+	for _, step := range []float32{0, 1} {
+		in := make([]float32, model.ImageInput)
+		for i := range in {
+			in[i] = step * (float32(i%17) - 8) / 8
+		}
+		set(t, x, 0, accel.F32, []uint32{1, model.ImageInput}, model.Floats(in...))
+		compute(t, x)
+		classes := floats(output(t, x, 0))
+		if len(classes) != 1000 {
+			t.Fatalf("%d classes", len(classes))
+		}
+		var sum float64
+		for _, p := range classes {
+			sum += float64(p)
+		}
+		if least, most := slices.Min(classes), slices.Max(classes); math.Abs(sum-1) > 1e-4 || (least == most) != (step == 0) {
+			t.Errorf("image of steps of %v: classes from %v to %v, %v together", step, least, most, sum)
+		}
+	}
+}
+
 func TestCancel(t *testing.T) {
 	b, _ := open(t, accel.Grants{})
 	x := newContext(t, load(t, b, model.Endless()))

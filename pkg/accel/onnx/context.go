@@ -14,7 +14,6 @@ type execution struct {
 	inputs  []object
 	shapes  []tensorShape // of inputs
 	outputs []object
-	buffer  []byte // of the output that was read last
 	closed  bool
 }
 
@@ -136,8 +135,8 @@ func (x *execution) forget() {
 	}
 }
 
-// Output gives a copy of an output's elements, little-endian, the last dimension
-// closest.
+// Output gives an output's elements in the library's memory, little-endian, the
+// last dimension closest.
 func (x *execution) Output(index uint32) ([]byte, error) {
 	if uint64(index) >= uint64(len(x.outputs)) {
 		return nil, invalid("onnx: output %d of a model that has %d", index, len(x.outputs))
@@ -150,13 +149,14 @@ func (x *execution) Output(index uint32) ([]byte, error) {
 	if err == nil {
 		size, err = x.graph.lib.size(x.outputs[index])
 	}
+	var data []byte
 	if err == nil {
-		x.buffer, err = x.graph.lib.read(x.buffer[:0], x.outputs[index], size)
+		data, err = x.graph.lib.view(x.outputs[index], size)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("onnx: output %d: %w", index, err)
 	}
-	return x.buffer, nil
+	return data, nil
 }
 
 // size is a tensor's, in bytes, from what it is and not from what the model says.
@@ -206,7 +206,7 @@ func (x *execution) Close() {
 	for _, v := range x.inputs {
 		x.graph.lib.release(releaseValue, v)
 	}
-	x.inputs, x.outputs, x.buffer = nil, nil, nil
+	x.inputs, x.outputs = nil, nil
 	if x.graph.contexts--; x.graph.contexts == 0 && x.graph.closed {
 		x.graph.free()
 	}

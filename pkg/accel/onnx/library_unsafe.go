@@ -287,13 +287,13 @@ func (l *library) fill(v object, data []byte) error {
 	return err
 }
 
-// read appends the first size bytes of a value to b.
-func (l *library) read(b []byte, v object, size int) ([]byte, error) {
+// view is the first size bytes of a value, where they are: for as long as it lives.
+func (l *library) view(v object, size int) ([]byte, error) {
 	p, err := l.object(tensorMutableData, v)
 	if err != nil || size == 0 {
-		return b, err
+		return nil, err
 	}
-	return append(b, unsafe.Slice((*byte)(pointer(p)), size)...), nil
+	return unsafe.Slice((*byte)(pointer(p)), size), nil
 }
 
 // dims are those of a tensor's description.

@@ -38,9 +38,9 @@ var errGone = errors.New("a call took too long")
 // and returns nil then, with all models freed. Any other end is an error of the
 // connection or of the peer, after which the process is to end.
 //
-// Tensor data that a backend sees may lie in the shared segment, where the engine
+// Tensor data that a backend sees lies in the shared segment, where the engine
 // could change it during the call: a backend reads it once, into memory of its
-// own. What is as short as a prompt has been copied already.
+// own.
 func Serve(a ServeArgs) error {
 	mem, err := mapSegment(a.Segment)
 	if err != nil {
@@ -85,9 +85,7 @@ type server struct {
 	last   uint32
 	loaded int
 	held   uint64
-	// short is where an input lies that is no longer in shared memory.
-	short []byte
-	lines lines
+	lines  lines
 
 	watchdog *watchdog
 }

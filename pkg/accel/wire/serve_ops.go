@@ -28,13 +28,9 @@ type inference struct {
 	inputs map[uint32]uint64
 }
 
-const (
-	// perInput is what an input counts beside its data, so that empty ones at
-	// countless indices count too.
-	perInput = 64
-	// copied is up to which length data does not stay in shared memory.
-	copied = 64 << 10
-)
+// perInput is what an input counts beside its data, so that empty ones at
+// countless indices count too.
+const perInput = 64
 
 // claim takes a number that was never used before.
 func (s *server) claim(number uint32) error {
@@ -199,12 +195,11 @@ func (s *server) setInput(c *inference, r *request) error {
 		s.held += before
 		return err
 	}
-	data := s.mem[r.at.data : r.at.data+r.n : r.at.data+r.n]
-	if r.n <= copied {
-		s.short = append(s.short[:0], data...)
-		data = s.short
+	t := accel.Tensor{
+		Type: accel.TensorType(r.b),
+		Dims: decodeDims(s.mem[r.at.dims:], r.c),
+		Data: s.mem[r.at.data : r.at.data+r.n : r.at.data+r.n],
 	}
-	t := accel.Tensor{Type: accel.TensorType(r.b), Dims: decodeDims(s.mem[r.at.dims:], r.c), Data: data}
 	if err := c.SetInput(r.a, t); err != nil {
 		s.held += before - after
 		return err

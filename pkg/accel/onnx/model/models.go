@@ -138,7 +138,7 @@ type File struct {
 }
 
 // Files are the models that tests and benchmarks outside of this package need.
-// dense.onnx is 8 layers of 512 (8 MB), for latency.
+// dense.onnx is 8 layers of 512 (8 MB), image.onnx Image's: for latency.
 func Files() []File {
 	return []File{
 		{"classifier.onnx", Classifier()},
@@ -147,5 +147,6 @@ func Files() []File {
 		{"scalar.onnx", Scalar()},
 		{"endless.onnx", Endless()},
 		{"dense.onnx", Dense(8, 512)},
+		{"image.onnx", Image()},
 	}
 }

@@ -62,10 +62,11 @@ type Weight struct {
 	External string
 }
 
-// Attribute of a node: one of Int, Tensor, Body.
+// Attribute of a node: one of Int, Ints, Tensor, Body.
 type Attribute struct {
 	Name   string
 	Int    int64
+	Ints   []int64
 	Tensor *Weight
 	Body   *Graph
 }
@@ -152,7 +153,7 @@ func (n Node) encode() message {
 }
 
 func (a Attribute) encode() message {
-	const kindInt, kindTensor, kindGraph = 2, 4, 5
+	const kindInt, kindTensor, kindGraph, kindInts = 2, 4, 5, 7
 	var m message
 	m.text(1, a.Name)
 	switch {
@@ -162,6 +163,11 @@ func (a Attribute) encode() message {
 	case a.Body != nil:
 		m.bytes(6, a.Body.encode(0))
 		m.number(20, kindGraph)
+	case a.Ints != nil:
+		for _, n := range a.Ints {
+			m.number(8, uint64(n))
+		}
+		m.number(20, kindInts)
 	default:
 		m.number(3, uint64(a.Int))
 		m.number(20, kindInt)
