@@ -11,15 +11,15 @@ const ImageInput = 3 * 224 * 224
 
 // Image sorts an image x [1,ImageInput] into a thousand classes y [1,1000], whose
 // probabilities are 1 together. Its layers are those of MobileNet (Howard et al.,
-// 2017, table 1) of half the width, its weights pseudorandom: what it computes is
-// of no use, and costs what such a model in use costs.
+// 2017, table 1), its weights pseudorandom (17 MB): what it computes is of no use,
+// and costs what such a model in use costs.
 func Image() []byte {
 	b := imageBuilder{state: 1, value: "x"}
 	b.add("Reshape", nil, b.weight(Int64, []int64{4}, int64s(1, 3, 224, 224)))
-	b.convolution(3, 16, 3, 2, 1)
-	from := int64(16)
+	b.convolution(3, 32, 3, 2, 1)
+	from := int64(32)
 	for _, layer := range []struct{ to, stride int64 }{
-		{32, 1}, {64, 2}, {64, 1}, {128, 2}, {128, 1}, {256, 2}, {256, 1}, {256, 1}, {256, 1}, {256, 1}, {256, 1}, {512, 2}, {512, 1},
+		{64, 1}, {128, 2}, {128, 1}, {256, 2}, {256, 1}, {512, 2}, {512, 1}, {512, 1}, {512, 1}, {512, 1}, {512, 1}, {1024, 2}, {1024, 1},
 	} {
 		b.convolution(from, from, 3, layer.stride, from)
 		b.convolution(from, layer.to, 1, 1, 1)
