@@ -25,6 +25,6 @@
 // decoders accept; a peer that sends another is left.
 //
 // Where does my code go? message.go has the bytes, socket.go and segment.go what
-// carries them; client.go and inputs.go are the engine's side, supervise.go and serve.go are
-// runw-accel's. What a model or a tensor means is a backend's.
+// carries them; client.go and inputs.go are the engine's side, supervise.go and
+// serve.go are runw-accel's. What a model or a tensor means is a backend's.
 package wire
