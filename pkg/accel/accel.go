@@ -46,8 +46,8 @@ const (
 )
 
 // Tensor is one input. Dims may be any numbers and need not agree with
-// len(Data): a backend checks what it uses. Data is valid during the call only, and may change
-// meanwhile: a backend reads it once.
+// len(Data): a backend checks what it uses. Data is valid during the call only,
+// and may change meanwhile: a backend reads it once.
 type Tensor struct {
 	Type TensorType
 	Dims []uint32

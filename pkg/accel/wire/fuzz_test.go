@@ -23,6 +23,7 @@ func FuzzRequest(f *testing.F) {
 	b := (&request{op: opSetInput, handle: 1, a: 2, b: 3, c: 4, n: 5}).encode()
 	f.Add(b[:], uint64(4))
 	f.Add(message(request{op: opSetInput, handle: 1, c: 64, n: 100}, request{op: opSetInput, handle: 1, a: 1, n: 3}, request{op: opCompute, handle: 1}), uint64(131))
+	f.Add(message(slices.Repeat([]request{{op: opSetInput, handle: 1, c: 1}}, maxInputs+1)...), uint64(1<<20))
 	f.Fuzz(func(t *testing.T, b []byte, room uint64) {
 		room %= maxSegment // no segment is larger
 		list, err := decodeMessage(nil, b, room)

@@ -161,7 +161,7 @@ func decodeMessage(list []request, b []byte, room uint64) ([]request, error) {
 	list = list[:0]
 	at, end := firstPlace, dataOffset+room
 	for {
-		if at.data > end || at.dims > dataOffset {
+		if at.data > end {
 			return nil, fmt.Errorf("%w: inputs that the segment has no room for", ErrProtocol)
 		}
 		one := b[:min(len(b), requestSize)]
@@ -172,6 +172,9 @@ func decodeMessage(list []request, b []byte, room uint64) ([]request, error) {
 		r.at = at
 		if n := len(list); n > 0 && !r.follows(&list[n-1]) {
 			return nil, fmt.Errorf("%w: %s after %s", ErrProtocol, r.op, list[n-1].op)
+		}
+		if r.op == opSetInput && len(list) == maxInputs {
+			return nil, fmt.Errorf("%w: more than %d inputs", ErrProtocol, maxInputs)
 		}
 		list = append(list, r)
 		if b = b[len(one):]; len(b) == 0 {

@@ -95,7 +95,7 @@ func TestMessageRefused(t *testing.T) {
 		"a load after inputs":       message(input, request{op: opLoad, handle: 1}),
 		"inputs without room":       message(slices.Repeat([]request{input}, 9)...),
 		"a length that wraps":       message(input, request{op: opSetInput, handle: 1, n: 1<<64 - dataOffset}),
-		"too many inputs":           message(slices.Repeat([]request{{op: opSetInput, handle: 1}}, maxInputs+2)...),
+		"too many inputs":           message(slices.Repeat([]request{{op: opSetInput, handle: 1}}, maxInputs+1)...),
 		"beyond a segment's end":    message(request{op: opSetInput, handle: 1, n: 1001}, compute),
 		"a request that is refused": message(input, request{op: opCompute, handle: 1, n: 1}),
 	} {

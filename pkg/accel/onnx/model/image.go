@@ -72,12 +72,7 @@ func (b *imageBuilder) random(dims []int64, inputs int64) string {
 		count *= d
 	}
 	most := float32(math.Sqrt(6 / float64(inputs)))
-	data := make([]byte, 0, 4*count)
-	for range count {
-		b.state = b.state*1664525 + 1013904223
-		data = binary.LittleEndian.AppendUint32(data, math.Float32bits((float32(b.state>>8)/(1<<23)-1)*most))
-	}
-	return b.weight(Float, dims, data)
+	return b.weight(Float, dims, pseudorandom(&b.state, int(count), most))
 }
 
 func int64s(values ...int64) (b []byte) {

@@ -97,17 +97,22 @@ func Dense(layers, width int) []byte {
 		if n == layers-1 {
 			to = "y"
 		}
-		data := make([]byte, 0, 4*width*width)
-		for range width * width {
-			state = state*1664525 + 1013904223
-			v := (float32(state>>8)/(1<<23) - 1) * 2 / float32(width)
-			data = binary.LittleEndian.AppendUint32(data, math.Float32bits(v))
-		}
+		data := pseudorandom(&state, width*width, 2/float32(width))
 		g.Weights = append(g.Weights, Weight{Name: w, Type: Float, Dims: []int64{int64(width), int64(width)}, Data: data})
 		g.Nodes = append(g.Nodes, Node{Op: "MatMul", Inputs: []string{from, w}, Outputs: []string{to}})
 		from = to
 	}
 	return g.Model()
+}
+
+// pseudorandom gives so many floats between -most and most as a tensor's bytes.
+func pseudorandom(state *uint32, count int, most float32) []byte {
+	data := make([]byte, 0, 4*count)
+	for range count {
+		*state = *state*1664525 + 1013904223
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits((float32(*state>>8)/(1<<23)-1)*most))
+	}
+	return data
 }
 
 // Endless adds 1 to the scalar x as many times as the 64-bit scalar n says, in
