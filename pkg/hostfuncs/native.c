@@ -20,9 +20,14 @@
 enum { IOVEC = 8, SUBSCRIPTION = 48, EVENT = 32 };
 enum { CLOCK, FD_READ, FD_WRITE };
 
-// MANY is how many buffers a transfer here has at most, FEW up to how many
-// subscriptions there is no watch; Go's pollFew.
-enum { MANY = 16, FEW = 8 };
+// MANY is how many buffers a transfer here has at most. Up to FEW subscriptions
+// there is no watch, up to MOST one ppoll can ask for all; Go's pollFew and pollMost.
+enum { MANY = 16, FEW = 8, MOST = 1024 };
+
+// A list of more than FEW is a crowd until, over WAITS waits or more, less than one in
+// SHARE of it was ready. Then it is sparse for TRIAL waits, and for twice as many
+// after each time that it is found so again, up to TRIALS times.
+enum { SHARE = 32, WAITS = 16, TRIAL = 1024, TRIALS = 6 };
 
 // A wait may look for LONGEST microseconds before it sleeps, EARNED for each event
 // of the past. After more than PATIENCE looks in vain, one after another, the next
@@ -159,8 +164,9 @@ typedef struct {
   const uint8_t *subs;
   uint8_t *events;
   uint32_t n;
-  // clock says that there is one, so that waiting is Go's.
-  bool clock;
+  // clock says that there is one, so that waiting is Go's; foreign that there is
+  // what ppoll here cannot ask for.
+  bool clock, foreign;
 } waiting;
 
 // ahead says that the clock of a subscription is one of the usual ones and not
@@ -199,34 +205,44 @@ static uint8_t *tell(uint8_t *event, const uint8_t *sub, int fd, uint32_t flags)
   return event + EVENT;
 }
 
-// few waits with ppoll and tells in the order of the subscriptions. The number of
+// put adds a subscription to the list of n for ppoll and gives its place there; MOST
+// for what this list cannot have. A descriptor's file remembers its place, which
+// counts if it is there.
+static uint32_t put(const guest *g, const uint8_t *sub, struct pollfd *fds, uint32_t *whose, uint32_t *n) {
+  uint32_t fd = load32(sub + 16);
+  const struct native_file *f = file_of(g, fd, NATIVE_SOCKET);
+  short mask = sub[8] == FD_READ ? POLLIN : POLLOUT;
+  if (f == NULL || sub[8] > FD_WRITE)
+    return MOST;
+  uint32_t at = g->files[fd].listed;
+  if (at >= *n || whose[at] != fd) {
+    at = g->files[fd].listed = (*n)++;
+    whose[at] = fd;
+    fds[at] = (struct pollfd){.fd = f->fd};
+  }
+  if (fds[at].events & mask)
+    return MOST;
+  fds[at].events |= mask;
+  return at;
+}
+
+// listed waits with ppoll and tells in the order of the subscriptions. The number of
 // events; 0 if Go has to do it.
-static uint32_t few(guest *g, waiting *w) {
+static uint32_t listed(guest *g, waiting *w) {
   static const struct timespec now;
-  struct pollfd fds[FEW];
-  uint32_t n = 0, of[FEW], flags[FEW];
+  struct pollfd fds[MOST];
+  uint32_t n = 0, of[MOST], whose[MOST];
   for (uint32_t i = 0; i < w->n; i++) {
     const uint8_t *sub = w->subs + i * SUBSCRIPTION;
     if (sub[8] == CLOCK) {
+      of[i] = MOST;
+      w->clock = true;
       if (!ahead(sub))
         return 0;
-      w->clock = true;
-      of[i] = FEW;
-      continue;
-    }
-    const struct native_file *f = file_of(g, load32(sub + 16), NATIVE_SOCKET);
-    short mask = sub[8] == FD_READ ? POLLIN : POLLOUT;
-    if (f == NULL || sub[8] > FD_WRITE)
+    } else if ((of[i] = put(g, sub, fds, whose, &n)) == MOST) {
+      w->foreign = true;
       return 0;
-    for (of[i] = 0; of[i] < n && fds[of[i]].fd != f->fd;)
-      of[i]++;
-    if (of[i] == n) {
-      flags[n] = f->flags;
-      fds[n++] = (struct pollfd){.fd = f->fd};
     }
-    if (fds[of[i]].events & mask)
-      return 0;
-    fds[of[i]].events |= mask;
   }
   int ready;
   do
@@ -240,10 +256,33 @@ static uint32_t few(guest *g, waiting *w) {
   uint8_t *event = w->events;
   for (uint32_t i = 0; i < w->n; i++) {
     const uint8_t *sub = w->subs + i * SUBSCRIPTION;
-    if (of[i] < FEW && fds[of[i]].revents & (sub[8] == FD_READ ? POLLIN : POLLOUT))
-      event = tell(event, sub, fds[of[i]].fd, flags[of[i]]);
+    if (of[i] < MOST && fds[of[i]].revents & (sub[8] == FD_READ ? POLLIN : POLLOUT))
+      event = tell(event, sub, fds[of[i]].fd, g->files[whose[of[i]]].flags);
   }
   return (uint32_t)(event - w->events) / EVENT;
+}
+
+// thin makes the list that the guest waits for a sparse one.
+static void thin(guest *g) {
+  g->sparse = 1;
+  g->density = 0;
+  g->waits = (uint32_t)TRIAL << g->trials;
+  g->trials += g->trials < TRIALS;
+}
+
+// crowd waits for a list in which there is much to tell: what the list costs is paid
+// by many, and the watch would cost each client more: see RATIONALE.md.
+static uint32_t crowd(guest *g, waiting *w) {
+  uint32_t told = listed(g, w);
+  int32_t bound = WAITS * (int32_t)w->n;
+  g->density += SHARE * (int32_t)told - (int32_t)w->n;
+  if (w->foreign || g->density <= -bound) {
+    thin(g);
+  } else if (g->density >= bound) {
+    g->density = bound;
+    g->trials = 0;
+  }
+  return told;
 }
 
 // same says that the guest asks for what it asked for the last time. This is
@@ -313,10 +352,14 @@ static int look(guest *g) {
 }
 
 // many waits with the watch, whose events are level-triggered: what was looked
-// at and not told is found again. As few.
+// at and not told is found again. As listed.
 static uint32_t many(guest *g, waiting *w) {
   if (!same(g, w))
     return 0;
+  if (w->n <= MOST && --g->waits == 0) {
+    g->sparse = 0; // and Go forgets the watch
+    return 0;
+  }
   int ready = w->clock ? watched(g, 0) : look(g);
   if (ready == 0 && !w->clock)
     ready = watched(g, -1);
@@ -348,7 +391,7 @@ int32_t runw_native_poll_oneoff(void *env, uint8_t *memory, size_t size, uint64_
       (subs < events + events_size && events < subs + subs_size))
     return NATIVE_PASS;
   waiting w = {.subs = subs, .events = events, .n = n};
-  uint32_t told = n <= FEW ? few(g, &w) : many(g, &w);
+  uint32_t told = n <= FEW ? listed(g, &w) : n <= MOST && !g->sparse ? crowd(g, &w) : many(g, &w);
   if (told == 0)
     return NATIVE_PASS;
   memcpy(count, &told, sizeof told);

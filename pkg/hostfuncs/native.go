@@ -20,8 +20,9 @@ type native struct {
 
 // nativeFile is what C knows of one of the guest's descriptors.
 type nativeFile struct {
-	fd    int32
-	flags uint32
+	fd     int32
+	flags  uint32
+	listed uint32 // C's own
 }
 
 // The flags of a nativeFile.
@@ -84,6 +85,11 @@ func (n *native) hideWatch() {
 	if n.guest != nil {
 		n.guest.nkeys = 0
 	}
+}
+
+// crowded says that C waits for n subscriptions by ppoll: much happens on them.
+func (n *native) crowded(subs uint32) bool {
+	return n.guest != nil && len(n.files.list) > 0 && n.guest.sparse == 0 && subs <= pollMost
 }
 
 // tellWatch shows the watch if C can wait with it as it is. Slots that no change

@@ -12,6 +12,7 @@ struct epoll_event;
 struct native_file {
   int32_t fd;
   uint32_t flags;
+  uint32_t listed; // C's own: its place in the list for ppoll, if it is there
 };
 
 #define NATIVE_SOCKET 1   // a socket that the guest has opened or accepted itself
@@ -29,7 +30,7 @@ struct native_slot {
 // What Go tells of a guest. Go changes it only during a call of the guest's that
 // C has passed on to it.
 struct native_guest {
-  const struct native_file *files;
+  struct native_file *files;
   // The watch of poll_oneoff as the last call has left it. nkeys is 0 while there
   // is something to be brought up to date.
   const uint64_t *keys;
@@ -38,8 +39,14 @@ struct native_guest {
   const uint32_t *errnos; // WASI's number of each of Linux's, or 0
   uint32_t nfiles, nkeys, nslots, nevents, nerrnos;
   int32_t epfd;
-  // C's own, see look: microseconds it may look, waits that do not, looks in vain.
+  // sparse says that a list of many has little to tell and is the watch's.
+  uint32_t sparse;
+  // C's own. See look: microseconds it may look, waits that do not, looks in vain.
   uint32_t credit, skip, misses;
+  // See crowd: how far the list is from sparse, waits until the watch is given up,
+  // how often that was in vain.
+  int32_t density;
+  uint32_t waits, trials;
 };
 
 // Each does a call of the guest's, or gives NATIVE_PASS and has done nothing.

@@ -49,6 +49,7 @@ func (g *guest) toldNative(t *testing.T) {
 		var has, want nativeFile
 		if fd < len(n.files.list) {
 			has = n.files.list[fd]
+			has.listed = 0
 		}
 		if fd < len(g.files.entries) {
 			want = nativeFileOf(g.files.entries[fd])
@@ -189,9 +190,10 @@ func TestNativeLooks(t *testing.T) {
 			t.Fatal("passed on")
 		}
 	}
+	c := g.Host.native.guest
+	c.sparse, c.waits = 1, 1000
 	say(t, peers[0], "0")
 	g.must("poll_oneoff", args...) // the watch begins
-	c := g.Host.native.guest
 	for i := range uint32(150) {
 		if c.credit != min(2*i, 200) {
 			t.Fatalf("%d µs to look for after %d events", c.credit, i)
@@ -224,6 +226,92 @@ func TestNativeLooks(t *testing.T) {
 	if c.skip != 0 {
 		t.Errorf("%d waits without", c.skip)
 	}
+}
+
+// Where many of a list are ready the kernel keeps no set of them. Where few are it
+// does, until a wait for the list itself is tried again, ever more rarely.
+func TestNativeCrowd(t *testing.T) {
+	const sockets, busy = 96, 48
+	g, peers := own(t, sockets, false)
+	list := make([]sub, 0, sockets)
+	for fd := range uint32(sockets) {
+		list = append(list, readSub(uint64(fd), 3+fd))
+	}
+	events, n := g.alloc(sockets*eventSize), g.alloc(4)
+	args := []uint64{g.putSubs(list), events, sockets, n}
+	linked, err := g.Link([]abi.Import{witxImport("poll_oneoff")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if linked[0].Native == nil {
+		t.Skip("built without C")
+	}
+	call, env := linked[0].Native()
+	c, watch := g.Host.native.guest, &g.watches[watchLevel]
+	// until waits until the call is passed on, and Go does it.
+	until := func(waits int, ready uint32, why string) {
+		t.Helper()
+		for i := 0; tryNative(call, env, g.mem, slices.Clone(args)); i++ {
+			if got := g.u32(n); got != ready {
+				t.Fatalf("%s: %d are ready, want %d", why, got, ready)
+			}
+			if i == waits {
+				t.Fatalf("%s: not passed on after %d waits", why, waits)
+			}
+		}
+		g.must("poll_oneoff", args...)
+		if got := g.u32(n); got != ready {
+			t.Fatalf("%s, in Go: %d are ready, want %d", why, got, ready)
+		}
+	}
+	kept := func(want bool, why string) {
+		t.Helper()
+		if sparse, got := c.sparse != 0, watch.epfd >= 0; got != want || sparse != want {
+			t.Fatalf("%s: sparse %t, a set %t, want %t", why, sparse, got, want)
+		}
+	}
+
+	for _, peer := range peers[:busy] {
+		say(t, peer, "0")
+	}
+	for range 100 {
+		if !tryNative(call, env, g.mem, slices.Clone(args)) || g.u32(n) != busy {
+			t.Fatalf("%d are ready, or passed on", g.u32(n))
+		}
+	}
+	kept(false, "a crowd")
+	buf := make([]byte, 1)
+	for i := range busy - 1 {
+		if _, err := unix.Read(g.files.entries[3+i].fd, buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(96, 1, "the crowd leaves") // from 16 waits above to 16 below, by 64 of 96 each
+	kept(true, "one speaks")
+	for trial := range 8 {
+		if want := uint32(1024) << min(trial, 6); c.waits != want {
+			t.Fatalf("%d waits until trial %d, want %d", c.waits, trial, want)
+		}
+		until(1024<<min(trial, 6), 1, "with the set")
+		kept(false, "a trial")
+		until(48, 1, "a trial")
+		kept(true, "after the trial")
+	}
+	for _, peer := range peers[:busy-1] {
+		say(t, peer, "0")
+	}
+	until(1024<<6, busy, "the crowd comes back")
+	kept(false, "a crowd again")
+
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	g.must("fd_close", 3)
+	g.files.put(3, &entry{fd: pair[0], kind: filetypeSocket, stream: true, shared: true})
+	until(0, busy-1, "somebody else's socket")
+	kept(true, "somebody else's socket")
 }
 
 type discard struct{}
@@ -264,6 +352,9 @@ func FuzzNative(f *testing.F) {
 			if name == "poll_oneoff" {
 				a.waitsFor(&p, args)
 				copy(b.mem, a.mem)
+				if c := b.Host.native.guest; op >= 0x80 && c != nil && c.sparse != 0 {
+					c.waits = 1
+				}
 			}
 			before := uint32(args[len(args)-1])
 			x, y := a.call(name, args...), b.call(name, args...)

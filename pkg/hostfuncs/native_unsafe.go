@@ -16,8 +16,12 @@ type nativeGuest struct {
 
 	nfiles, nkeys, nslots, nevents, nerrnos uint32
 	epfd                                    int32
-	// C's own: how it fares with looking before it sleeps.
+	// sparse is C's judgement of the guest's list, see native.crowded.
+	sparse uint32
+	// C's own: how it fares with looking before it sleeps, and how dense the list is.
 	credit, skip, misses uint32
+	density              int32
+	waits, trials        uint32
 }
 
 // offHeap is a list that does not lie in Go's memory, for C keeps its address,

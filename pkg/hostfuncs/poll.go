@@ -126,6 +126,9 @@ func (w *pollWait) deadline(s *subscription) uint64 {
 // watch up to date.
 const pollFew = 8
 
+// pollMost is up to how many C uses ppoll where many of them are ready.
+const pollMost = 1024
+
 // pollArgs are the checked parameters of a call.
 type pollArgs struct {
 	subs, events []byte
@@ -160,10 +163,22 @@ func (h *Host) pollOneoff(mem abi.Memory, p []uint64) Errno {
 	switch {
 	case errno != errnoSuccess:
 		return errno
-	case uint32(p[2]) > pollFew:
+	case uint32(p[2]) <= pollFew:
+	case h.native.crowded(uint32(p[2])):
+		h.giveUpWatch()
+	default:
 		return h.pollWatch(mem, &h.watches[watchLevel], a)
 	}
 	return h.pollList(mem, a)
+}
+
+// giveUpWatch takes from the kernel what it would have to do for each packet of a
+// crowd; the watch of a longer list stays.
+func (h *Host) giveUpWatch() {
+	if q := &h.watches[watchLevel]; len(q.last) <= pollMost {
+		h.native.hideWatch()
+		q.reset()
+	}
 }
 
 // pollList asks in one ppoll.
