@@ -1,6 +1,7 @@
 package hostfuncs
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"testing"
@@ -458,10 +459,7 @@ func (g *guest) eventsAt(args []uint64, count uint32) (list []event) {
 		}
 	}
 	slices.SortFunc(list, func(a, b event) int {
-		if a.userdata != b.userdata {
-			return int(int64(a.userdata) - int64(b.userdata))
-		}
-		return int(a.kind) - int(b.kind)
+		return cmp.Or(cmp.Compare(a.userdata, b.userdata), cmp.Compare(a.kind, b.kind), cmp.Compare(a.errno, b.errno), cmp.Compare(a.nbytes, b.nbytes))
 	})
 	return list
 }

@@ -188,6 +188,10 @@ func (h *Host) pollList(mem abi.Memory, a pollArgs) Errno {
 		mem.PutUint32(a.nevents, 0)
 		return errnoSuccess
 	}
+	if overlap(subs, events) {
+		// An event may lie over a subscription still to be read.
+		subs = append([]byte(nil), subs...)
+	}
 	w := pollWait{start: h.clock.monotonic(), mono: never, wall: never}
 	if errno := h.pollGather(subs, &w); errno != errnoSuccess {
 		return errno

@@ -27,8 +27,7 @@ func (e *event) put(b []byte) {
 }
 
 // pollReport writes an event for each subscription that is due, in the order of
-// the subscriptions, and gives their number. A subscription is read before an
-// event that could lie over it is written, so that both arrays may be one.
+// the subscriptions, and gives their number.
 func (h *Host) pollReport(subs, events []byte, w *pollWait) uint32 {
 	// One reading of each clock: deadlines that are equal are due together.
 	mono, wall := uint64(0), uint64(0)
