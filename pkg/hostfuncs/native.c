@@ -20,9 +20,8 @@
 enum { IOVEC = 8, SUBSCRIPTION = 48, EVENT = 32 };
 enum { CLOCK, FD_READ, FD_WRITE };
 
-// MANY is how many buffers a transfer here has at most. Up to FEW subscriptions
-// there is no watch, up to MOST one ppoll can ask for all; Go's pollFew and pollMost.
-enum { MANY = 16, FEW = 8, MOST = 1024 };
+// MANY is how many buffers a transfer here has at most.
+enum { MANY = 16, FEW = NATIVE_FEW, MOST = NATIVE_MOST };
 
 // A list of more than FEW is a crowd until, over WAITS waits or more, less than one in
 // SHARE of it was ready. Then it is sparse for TRIAL waits, and for twice as many

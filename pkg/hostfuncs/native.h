@@ -19,6 +19,11 @@ struct native_file {
 #define NATIVE_STREAM 2   // of type SOCK_STREAM
 #define NATIVE_NONBLOCK 4 // the guest does not want to wait
 
+// Up to NATIVE_FEW subscriptions there is no watch, up to NATIVE_MOST one ppoll can
+// ask for all.
+#define NATIVE_FEW 8
+#define NATIVE_MOST 1024
+
 // A descriptor in the watch: see watched in epoll.go.
 struct native_slot {
   int32_t fd;

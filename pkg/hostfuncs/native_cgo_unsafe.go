@@ -23,6 +23,9 @@ var (
 	_ [C.NATIVE_SOCKET]byte   = [nativeSocket]byte{}
 	_ [C.NATIVE_STREAM]byte   = [nativeStream]byte{}
 	_ [C.NATIVE_NONBLOCK]byte = [nativeNonblock]byte{}
+
+	_ [C.NATIVE_FEW]byte  = [pollFew]byte{}
+	_ [C.NATIVE_MOST]byte = [pollMost]byte{}
 )
 
 // nativeCall is the address of the function in native.c that does what f does,
