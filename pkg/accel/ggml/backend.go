@@ -159,5 +159,5 @@ func (b *Backend) Load(ctx context.Context, m accel.Model) (accel.Graph, error) 
 		loaded.release()
 		return nil, err
 	}
-	return &graph{backend: b, file: file, devices: devices, options: o, model: loaded}, nil
+	return &graph{backend: b, file: file, devices: devices, options: o, configured: len(m.Config) > 0, model: loaded}, nil
 }

@@ -180,24 +180,30 @@ func (e *execution) ready(ctx context.Context) error {
 	if !e.hasPrompt {
 		return fmt.Errorf("no prompt: %w", accel.ErrInvalidArgument)
 	}
-	e.graph.backend.log.setLevel(e.options.run)
-	if e.ptr == 0 || e.made != e.options.context || e.model.options != e.options.model {
-		e.drop()
-		m, err := e.graph.modelWith(ctx, e.options.model)
-		if err != nil {
-			return err
-		}
-		e.model = m
-		if err := e.makeContext(); err != nil {
-			e.drop()
-			return err
-		}
-		e.made = e.options.context
-	}
-	if e.options.context.embedding {
-		return nil
+	if err := e.prepare(ctx); err != nil || e.options.context.embedding {
+		return err
 	}
 	return e.sampler.make(lib, e.model.vocab, e.options.sampler, e.limit())
+}
+
+// prepare makes the library's context, anew if its options or the model's changed.
+func (e *execution) prepare(ctx context.Context) error {
+	e.graph.backend.log.setLevel(e.options.run)
+	if e.ptr != 0 && e.made == e.options.context && e.model.options == e.options.model {
+		return nil
+	}
+	e.drop()
+	m, err := e.graph.modelWith(ctx, e.options.model)
+	if err != nil {
+		return err
+	}
+	e.model = m
+	if err := e.makeContext(); err != nil {
+		e.drop()
+		return err
+	}
+	e.made = e.options.context
+	return nil
 }
 
 // maxDefaultTokens bounds a context whose size nobody asked for.

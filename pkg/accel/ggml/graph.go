@@ -18,8 +18,10 @@ type graph struct {
 	file    *os.File
 	devices []device
 	options options
-	model   *model
-	closed  bool
+	// configured says that options came with the model.
+	configured bool
+	model      *model
+	closed     bool
 }
 
 var errClosed = errors.New("the graph is unloaded")
@@ -33,13 +35,18 @@ func dup(f *os.File) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// NewContext makes a context that takes the graph's options. The memory for its
-// tokens is taken when it computes first: the metadata may still change its size.
+// NewContext makes a context that takes the graph's options. If the model came
+// with some, the memory for its tokens is taken now and no prompt has to wait for it.
+// Otherwise it is when the context computes first: metadata may still change its size.
 func (g *graph) NewContext() (accel.Context, error) {
 	if g.closed {
 		return nil, fmt.Errorf("%w: %w", errClosed, accel.ErrInvalidArgument)
 	}
-	return &execution{graph: g, options: g.options, abort: newAbort(0)}, nil
+	e := &execution{graph: g, options: g.options, abort: newAbort(0)}
+	if g.configured {
+		_ = e.prepare(context.Background()) // computing tries it again, and says why it fails
+	}
+	return e, nil
 }
 
 // Close frees the model unless a context still holds it.

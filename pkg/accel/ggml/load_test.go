@@ -172,6 +172,45 @@ func TestBackend(t *testing.T) {
 	}
 }
 
+// A context of a model with options has its memory before there is a prompt; one
+// without waits for metadata. What cannot be had is an error of computing.
+func TestContextPrepared(t *testing.T) {
+	for _, c := range []struct {
+		config   string
+		prepared bool
+		err      error
+	}{
+		{"", false, nil},
+		{oneThread(`{"ctx-size":64}`), true, nil},
+		{oneThread(`{"cache-type-v":"q8_0","flash-attn":"off"}`), false, accel.ErrInvalidArgument},
+	} {
+		g, err := backend(t).Load(context.Background(), accel.Model{
+			Files: []*os.File{modelFile(t, successor(t))}, Config: []byte(c.config), Target: accel.TargetCPU,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := g.NewContext()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := x.(*execution)
+		made := e.ptr
+		if (made != 0) != c.prepared {
+			t.Errorf("%q: prepared %t", c.config, made != 0)
+		}
+		input(t, x, 0, "ab")
+		if err := x.ComputeSingle(context.Background()); !errors.Is(err, c.err) {
+			t.Errorf("%q: %v, want %v", c.config, err, c.err)
+		}
+		if c.prepared && e.ptr != made {
+			t.Errorf("%q: made twice", c.config)
+		}
+		x.Close()
+		g.Close()
+	}
+}
+
 // A graph that is unloaded leaves its contexts their outputs.
 func TestUnload(t *testing.T) {
 	b := backend(t)
