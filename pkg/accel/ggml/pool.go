@@ -51,8 +51,9 @@ func (p *pools) take(threads int32) *pool {
 			p.say("unknown layout of ggml_threadpool_params: threads are started for each computation")
 			return nil
 		}
-		// Between two tokens the processors are the guest's.
-		params.poll = 0
+		// The least: some milliseconds, which last from one token to the next but
+		// leave the processors to a guest that thinks.
+		params.poll = 1
 		shared = &pool{ptr: p.start(params), threads: threads}
 		if shared.ptr == 0 {
 			return nil
