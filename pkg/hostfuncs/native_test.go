@@ -115,6 +115,23 @@ func own(t testing.TB, n int, native bool) (g *guest, peers []int) {
 	return g, peers
 }
 
+// inC is the function that does in C what one of the guest's imports does.
+func (g *guest) inC(name string) (call, env uintptr) {
+	g.t.Helper()
+	linked, err := g.Link([]abi.Import{witxImport(name)})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	switch {
+	case linked[0].Native != nil:
+		return linked[0].Native()
+	case nativeCall(&function{name: name}) != 0:
+		g.t.Fatalf("%s is not offered in C", name)
+	}
+	g.t.Skip("built without C")
+	return 0, 0
+}
+
 // What a server calls for each request does not come back to Go.
 func TestNativeDoes(t *testing.T) {
 	g, peers := own(t, 12, true)
@@ -126,6 +143,8 @@ func TestNativeDoes(t *testing.T) {
 	events, n, flags := g.alloc(12*eventSize), g.alloc(4), g.alloc(2)
 	iov, count := g.iovec(g.alloc(8), 8, g.alloc(8), 8)
 	say(t, peers[1], "0123456789")
+	g.inC("poll_oneoff")
+	g.Host.native.guest.sparse, g.Host.native.guest.waits = 1, 1000
 	g.must("poll_oneoff", many, events, 12, n) // the watch begins
 	calls := []struct {
 		name string
@@ -141,14 +160,7 @@ func TestNativeDoes(t *testing.T) {
 		{"fd_read", []uint64{4, iov, 1, n}, 0},
 	}
 	for _, c := range calls {
-		linked, err := g.Link([]abi.Import{witxImport(c.name)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if linked[0].Native == nil {
-			t.Skip("built without C")
-		}
-		call, env := linked[0].Native()
+		call, env := g.inC(c.name)
 		stack := slices.Clone(c.args)
 		want := errnoSuccess
 		if c.n == 0 {
@@ -177,14 +189,7 @@ func TestNativeLooks(t *testing.T) {
 		list = append(list, readSub(uint64(fd), 3+fd))
 	}
 	args := []uint64{g.putSubs(list), g.alloc(12 * eventSize), 12, g.alloc(4)}
-	linked, err := g.Link([]abi.Import{witxImport("poll_oneoff")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if linked[0].Native == nil {
-		t.Skip("built without C")
-	}
-	call, env := linked[0].Native()
+	call, env := g.inC("poll_oneoff")
 	wait := func() {
 		t.Helper()
 		if !tryNative(call, env, g.mem, slices.Clone(args)) {
@@ -240,14 +245,7 @@ func TestNativeCrowd(t *testing.T) {
 	}
 	events, n := g.alloc(sockets*eventSize), g.alloc(4)
 	args := []uint64{g.putSubs(list), events, sockets, n}
-	linked, err := g.Link([]abi.Import{witxImport("poll_oneoff")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if linked[0].Native == nil {
-		t.Skip("built without C")
-	}
-	call, env := linked[0].Native()
+	call, env := g.inC("poll_oneoff")
 	c, watch := g.Host.native.guest, &g.watches[watchLevel]
 	// until waits until the call is passed on, and Go does it.
 	until := func(waits int, ready uint32, why string) {

@@ -43,7 +43,9 @@ func (g *graph) NewContext() (accel.Context, error) {
 		return nil, fmt.Errorf("%w: %w", errClosed, accel.ErrInvalidArgument)
 	}
 	e := &execution{graph: g, options: g.options, abort: newAbort(0)}
-	if g.configured {
+	// To load the model again, as another context's metadata may have done, takes the
+	// time of a computation.
+	if g.configured && g.model.options == g.options.model {
 		_ = e.prepare(context.Background()) // computing tries it again, and says why it fails
 	}
 	return e, nil

@@ -206,6 +206,21 @@ func TestContextPrepared(t *testing.T) {
 		if c.prepared && e.ptr != made {
 			t.Errorf("%q: made twice", c.config)
 		}
+		// Another context has had the model loaded with options of its own.
+		if c.prepared {
+			input(t, x, 1, `{"use-mmap":false}`)
+			if err := x.ComputeSingle(context.Background()); err != nil {
+				t.Errorf("%q, with other options: %v", c.config, err)
+			}
+			y, err := g.NewContext()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if y.(*execution).ptr != 0 {
+				t.Errorf("%q: the model was loaded for a context that nobody computes with", c.config)
+			}
+			y.Close()
+		}
 		x.Close()
 		g.Close()
 	}
